@@ -4,9 +4,12 @@ use serde::Deserialize;
 use system::period;
 use url::form_urlencoded::Serializer;
 
+use super::service::Request;
 use super::table::{Cell, Paint, TableColumns};
 use super::view::DeviceName;
-use crate::config::{Acknowledgement, AlertGroup, AlertQuestion, AlertSelection, NewSilence};
+use crate::config::{
+    Acknowledgement, AlertGroup, AlertQuestion, AlertSelection, NewSilence, SilenceQuestion,
+};
 
 #[derive(Debug, Deserialize)]
 pub struct AlertsView {
@@ -60,38 +63,30 @@ pub struct MadeSilence {
     pub id: String,
 }
 
-/// How the service is asked.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Request {
-    Get(String),
-    Post(String),
-    Delete(String),
-}
-
-/// The request for a question.
-pub fn request(question: &AlertQuestion) -> Request {
+/// The request for a question about alerts.
+pub fn alert_request(question: &AlertQuestion) -> Request {
     const ACKNOWLEDGEMENT: &str = "/api/v1/alerts/acknowledgement";
     match question {
         AlertQuestion::List(AlertSelection { rules, firing }) => {
             let state: &[String] = if *firing { &["firing".to_owned()] } else { &[] };
             Request::Get(format!("/api/v1/alerts?{}", query(&[("rule", rules), ("state", state)])))
         }
-        AlertQuestion::Acknowledge(Acknowledgement { group, length }) => {
-            let length = period::text(*length);
-            Request::Post(format!(
-                "{ACKNOWLEDGEMENT}?{}&{}",
-                group_query(group),
-                query(&[("for", &[length])])
-            ))
+        AlertQuestion::Ack(Acknowledgement { group, length }) => {
+            let length = query(&[("for", &[period::text(*length)])]);
+            Request::Post(format!("{ACKNOWLEDGEMENT}?{}&{length}", group_query(group)))
         }
-        AlertQuestion::EndAcknowledgement(group) => {
-            Request::Delete(format!("{ACKNOWLEDGEMENT}?{}", group_query(group)))
-        }
-        AlertQuestion::Silences => Request::Get("/api/v1/silences".to_owned()),
-        AlertQuestion::Silence(silence) => {
+        AlertQuestion::Unack(group) => Request::Delete(format!("{ACKNOWLEDGEMENT}?{}", group_query(group))),
+    }
+}
+
+/// The request for a question about silences.
+pub fn silence_request(question: &SilenceQuestion) -> Request {
+    match question {
+        SilenceQuestion::List => Request::Get("/api/v1/silences".to_owned()),
+        SilenceQuestion::Add(silence) => {
             Request::Post(format!("/api/v1/silences?{}", silence_query(silence)))
         }
-        AlertQuestion::EndSilence(id) => {
+        SilenceQuestion::End(id) => {
             Request::Delete(format!("/api/v1/silences/{}", super::service::segment(&id.silence_id)))
         }
     }
@@ -233,9 +228,9 @@ mod tests {
     fn a_question_is_a_request_in_the_words_of_the_api() {
         let group = AlertGroup { rule_name: "offline".to_owned(), alert_group: "pump/a b".to_owned() };
         let length = Duration::from_secs(7_200);
-        let question = AlertQuestion::Acknowledge(Acknowledgement { group, length });
+        let question = AlertQuestion::Ack(Acknowledgement { group, length });
         let path = "/api/v1/alerts/acknowledgement?rule=offline&group=pump%2Fa+b&for=2h";
-        assert_eq!(request(&question), Request::Post(path.to_owned()));
+        assert_eq!(alert_request(&question), Request::Post(path.to_owned()));
         let silence = NewSilence {
             length: Duration::from_secs(90),
             rules: vec!["offline".to_owned()],
@@ -247,6 +242,6 @@ mod tests {
             comment: Some("why".to_owned()),
         };
         let path = "/api/v1/silences?for=90s&rule=offline&type=pump&comment=why";
-        assert_eq!(request(&AlertQuestion::Silence(silence)), Request::Post(path.to_owned()));
+        assert_eq!(silence_request(&SilenceQuestion::Add(silence)), Request::Post(path.to_owned()));
     }
 }

@@ -24,7 +24,7 @@ pub use self::confirm::confirms_keys;
 pub use self::problem::ClientError;
 pub use self::table::plain;
 
-use self::alerts::{MadeSilence, Request};
+use self::alerts::MadeSilence;
 use self::series::SeriesView;
 use self::service::Service;
 use self::show::DeviceTable;
@@ -32,7 +32,7 @@ use self::view::{DeviceView, SummaryView};
 use self::webhooks::OutcomeView;
 use crate::config::{
     AlertQuestion, ClientSettings, EndpointName, ListSelection, NamedDevice, Question, Rotation,
-    SummarySelection, WebhookQuestion,
+    SilenceQuestion, SummarySelection, WebhookQuestion,
 };
 
 /// Rows that are aligned with each other; the next ones may be wider.
@@ -76,7 +76,7 @@ impl ExitOutcome {
 
 /// Asks and shows; of changes until Ctrl-C.
 pub async fn run(settings: ClientSettings) -> Result<ExitOutcome, ClientError> {
-    let is_endless = matches!(settings.question, Question::Changes(_));
+    let is_endless = matches!(settings.question, Question::Watch(_));
     let asking = tokio::task::spawn_blocking(move || ask(settings));
     let asked = tokio::select! {
         asked = asking => asked.map_err(io::Error::other)?,
@@ -95,19 +95,20 @@ fn ask(settings: ClientSettings) -> Result<ExitOutcome, ClientError> {
     let colour = stdout.is_terminal() && may_colour();
     let mut output = Printer { to: io::BufWriter::new(stdout.lock()), colour, json: settings.json };
     let outcome = match settings.question {
-        Question::Device(named) => device(&service, &named, &mut output)?,
+        Question::Get(named) => device(&service, &named, &mut output)?,
         Question::Forget(named) => {
             service.delete(&service::device_path(&named))?;
             ExitOutcome::Done
         }
-        Question::Devices(selection) => devices(&service, &selection, &mut output)?,
-        Question::Changes(selection) => watch::watch(&service, &selection, &mut output)?,
+        Question::List(selection) => devices(&service, &selection, &mut output)?,
+        Question::Watch(selection) => watch::watch(&service, &selection, &mut output)?,
         Question::Summary(SummarySelection { last: None, .. }) => summary(&service, &mut output)?,
         Question::Summary(SummarySelection { last: Some(last), source }) => {
             series(&service, last, source.as_deref(), &mut output)?
         }
         Question::Webhooks(question) => webhooks(&service, &question, &mut output)?,
         Question::Alerts(question) => alerts(&service, &question, &mut output)?,
+        Question::Silence(question) => silences(&service, &question, &mut output)?,
     };
     output.flush()?;
     Ok(outcome)
@@ -133,6 +134,21 @@ impl<W: Write> Printer<W> {
         writeln!(self.to, "{line}").map_err(ClientError::Output)
     }
 
+    /// An answer as it came, or as lines for a person.
+    fn answer(
+        &mut self,
+        text: &str,
+        lines: impl FnOnce(bool) -> Result<Vec<String>, ClientError>,
+    ) -> Result<ExitOutcome, ClientError> {
+        let lines = match (self.json, text.trim()) {
+            (true, "") => Vec::new(),
+            (true, json) => vec![json.to_owned()],
+            (false, _) => lines(self.colour)?,
+        };
+        lines.iter().try_for_each(|line| self.line(line))?;
+        Ok(ExitOutcome::Done)
+    }
+
     fn flush(&mut self) -> Result<(), ClientError> {
         self.to.flush().map_err(ClientError::Output)
     }
@@ -145,23 +161,14 @@ fn device(
 ) -> Result<ExitOutcome, ClientError> {
     let text = service.text(&service::device_path(named))?;
     let device: DeviceView = understand(&text)?;
-    if output.json {
-        output.line(text.trim())?;
-    } else {
-        show::device(&device, output.colour).iter().try_for_each(|line| output.line(line))?;
-    }
+    output.answer(&text, |colour| Ok(show::device(&device, colour)))?;
     Ok(ExitOutcome::of_status(&device.status))
 }
 
 fn summary(service: &Service, output: &mut Printer<impl Write>) -> Result<ExitOutcome, ClientError> {
     let text = service.text("/api/v1/summary")?;
     let summary: SummaryView = understand(&text)?;
-    if output.json {
-        output.line(text.trim())?;
-    } else {
-        show::summary(&summary, output.colour).iter().try_for_each(|line| output.line(line))?;
-    }
-    Ok(ExitOutcome::Done)
+    output.answer(&text, |colour| Ok(show::summary(&summary, colour)))
 }
 
 /// The endpoints of webhooks, the deliveries of one, or what one is told.
@@ -195,39 +202,34 @@ fn webhooks(
         }
         WebhookQuestion::Rotate(_) => webhooks::secret(&understand(&text)?),
     };
-    if output.json {
-        output.line(text.trim())?;
-    } else {
-        lines.iter().try_for_each(|line| output.line(line))?;
-    }
-    Ok(ExitOutcome::Done)
+    output.answer(&text, |_| Ok(lines))
 }
 
-/// Alerts, silences, or what is told about them.
+/// Alerts, or what is told about them.
 fn alerts(
     service: &Service,
     question: &AlertQuestion,
     output: &mut Printer<impl Write>,
 ) -> Result<ExitOutcome, ClientError> {
-    let text = match alerts::request(question) {
-        Request::Get(path) => service.text(&path)?,
-        Request::Post(path) => service.post(&path)?,
-        Request::Delete(path) => service.delete(&path).map(|()| String::new())?,
-    };
-    if output.json {
-        output.line(text.trim())?;
-        return Ok(ExitOutcome::Done);
-    }
-    let lines = match question {
-        AlertQuestion::List(_) => alerts::alerts(&understand(&text)?, output.colour),
-        AlertQuestion::Silences => alerts::silences(&understand(&text)?, output.colour),
-        AlertQuestion::Silence(_) => vec![understand::<MadeSilence>(&text)?.id],
-        AlertQuestion::Acknowledge(_)
-        | AlertQuestion::EndAcknowledgement(_)
-        | AlertQuestion::EndSilence(_) => Vec::new(),
-    };
-    lines.iter().try_for_each(|line| output.line(line))?;
-    Ok(ExitOutcome::Done)
+    let text = service.request(alerts::alert_request(question))?;
+    output.answer(&text, |colour| match question {
+        AlertQuestion::List(_) => Ok(alerts::alerts(&understand(&text)?, colour)),
+        AlertQuestion::Ack(_) | AlertQuestion::Unack(_) => Ok(Vec::new()),
+    })
+}
+
+/// Silences and windows, or what is told about them.
+fn silences(
+    service: &Service,
+    question: &SilenceQuestion,
+    output: &mut Printer<impl Write>,
+) -> Result<ExitOutcome, ClientError> {
+    let text = service.request(alerts::silence_request(question))?;
+    output.answer(&text, |colour| match question {
+        SilenceQuestion::List => Ok(alerts::silences(&understand(&text)?, colour)),
+        SilenceQuestion::Add(_) => Ok(vec![understand::<MadeSilence>(&text)?.id]),
+        SilenceQuestion::End(_) => Ok(Vec::new()),
+    })
 }
 
 /// The series of the time until now. The service is asked for it by this machine's clock.
@@ -238,13 +240,7 @@ fn series(
     output: &mut Printer<impl Write>,
 ) -> Result<ExitOutcome, ClientError> {
     let text = service.text(&service::series_path(last, source))?;
-    if output.json {
-        output.line(text.trim())?;
-    } else {
-        let view: SeriesView = understand(&text)?;
-        series::series(&view, output.colour).iter().try_for_each(|line| output.line(line))?;
-    }
-    Ok(ExitOutcome::Done)
+    output.answer(&text, |colour| Ok(series::series(&understand::<SeriesView>(&text)?, colour)))
 }
 
 /// The devices as they come, in pages that are aligned each.

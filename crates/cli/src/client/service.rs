@@ -22,6 +22,14 @@ const ANSWER_MAX_BYTES: u64 = 16 << 20;
 /// From its first byte to its last: a service that sends a byte now and then would keep the client for ever.
 const WHOLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How the service is asked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    Get(String),
+    Post(String),
+    Delete(String),
+}
+
 /// Bytes of one read.
 const PART_BYTES: usize = 16 << 10;
 
@@ -75,6 +83,15 @@ impl Service {
         match answer.status().as_u16() {
             204 => Ok(()),
             _ => Err(self.refusal(answer)),
+        }
+    }
+
+    /// Asks or tells; the answer, which an order may not have.
+    pub fn request(&self, request: Request) -> Result<String, ClientError> {
+        match request {
+            Request::Get(path) => self.text(&path),
+            Request::Post(path) => self.post(&path),
+            Request::Delete(path) => self.delete(&path).map(|()| String::new()),
         }
     }
 

@@ -56,8 +56,9 @@ use system::tls::ClientCertificate;
 use webhooks::settings::EndpointSettings;
 
 pub use arguments::{
-    Acknowledgement, AlertGroup, AlertSelection, DeviceFilter, EndpointName, ListSelection, NamedDevice,
-    NewSilence, Redelivery, Rotation, SilenceId, SummarySelection, WatchSelection,
+    Acknowledgement, AlertGroup, AlertQuestion, AlertSelection, DeviceFilter, EndpointName, ListSelection,
+    NamedDevice, NewSilence, Question, Redelivery, Rotation, SilenceQuestion, SummarySelection,
+    WatchSelection, WebhookQuestion,
 };
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{ConfigError, Origin};
@@ -195,40 +196,6 @@ pub struct ServiceSettings {
     pub ca_file: Option<PathBuf>,
     /// What the client shows if the service asks who it is.
     pub certificate: Option<ClientCertificate>,
-}
-
-/// What a running service is asked or told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    Device(NamedDevice),
-    Forget(NamedDevice),
-    Devices(ListSelection),
-    Changes(WatchSelection),
-    Summary(SummarySelection),
-    Webhooks(WebhookQuestion),
-    Alerts(AlertQuestion),
-}
-
-/// What is asked or told about the endpoints of webhooks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WebhookQuestion {
-    List,
-    Deliveries(EndpointName),
-    Test(EndpointName),
-    Enable(EndpointName),
-    Redeliver(Redelivery),
-    Rotate(Rotation),
-}
-
-/// What is asked or told about alerts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AlertQuestion {
-    List(AlertSelection),
-    Acknowledge(Acknowledgement),
-    EndAcknowledgement(AlertGroup),
-    Silences,
-    Silence(NewSilence),
-    EndSilence(SilenceId),
 }
 
 /// What the program was asked to do.

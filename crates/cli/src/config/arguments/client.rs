@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::super::value;
 use super::{CaArgs, ConfigArgs};
@@ -16,9 +16,9 @@ use webhooks::settings::OVERLAP_MAX;
 /// More devices or changes than anyone looks at.
 const LIMIT_MAX: u64 = 1_000_000_000;
 
-pub(super) const GET_EXIT_CODES: &str = "Exit code: 0 connected, 3 disconnected, 4 never connected, 5 unknown; 1 if the service cannot be \
+const GET_EXIT_CODES: &str = "Exit code: 0 connected, 3 disconnected, 4 never connected, 5 unknown; 1 if the service cannot be \
      asked or refuses, 2 if the arguments or settings are bad.";
-pub(super) const EXIT_CODES: &str = "Exit code: 0 when done, 1 if the service cannot be asked or refuses, 2 if the arguments or settings \
+const EXIT_CODES: &str = "Exit code: 0 when done, 1 if the service cannot be asked or refuses, 2 if the arguments or settings \
      are bad.";
 
 /// Which service is asked.
@@ -52,6 +52,8 @@ pub(in crate::config) struct ClientArgs {
     pub api_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// How an answer is shown.
@@ -63,72 +65,118 @@ pub(in crate::config) struct OutputArgs {
     pub json: bool,
 }
 
-/// A question, and how it is asked.
-#[derive(Args, Debug)]
-pub(in crate::config) struct AskArgs<Q: Args> {
-    #[command(flatten)]
-    pub question: Q,
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// An order to a service; it has no `--json`.
-#[derive(Args, Debug)]
-pub(in crate::config) struct TellArgs<Q: Args> {
-    #[command(flatten)]
-    pub question: Q,
-    #[command(flatten)]
+/// A question, and how it is asked: every subcommand of a question has the settings of `ClientArgs`.
+#[derive(Debug)]
+pub(in crate::config) struct AskArgs {
+    pub question: Question,
     pub client: ClientArgs,
 }
 
-#[derive(Debug, Subcommand)]
-pub(in crate::config) enum WebhooksVerb {
+impl Subcommand for AskArgs {
+    fn augment_subcommands(command: Command) -> Command {
+        Question::augment_subcommands(command).mut_subcommands(|subcommand| {
+            if Question::has_subcommand(subcommand.get_name()) {
+                with_client_args(subcommand)
+            } else {
+                subcommand
+            }
+        })
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        Question::has_subcommand(name)
+    }
+}
+
+impl FromArgMatches for AskArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut asked = matches;
+        while let Some((_, of_subcommand)) = asked.subcommand() {
+            asked = of_subcommand;
+        }
+        Ok(Self {
+            question: Question::from_arg_matches(matches)?,
+            client: ClientArgs::from_arg_matches(asked)?,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn with_client_args(question: Command) -> Command {
+    if question.has_subcommands() {
+        return question.mut_subcommands(with_client_args);
+    }
+    let about = question.get_about().cloned().unwrap_or_default();
+    let exit_codes = if question.get_name() == "get" { GET_EXIT_CODES } else { EXIT_CODES };
+    ClientArgs::augment_args(question).about(about).after_help(exit_codes)
+}
+
+/// What a running service is asked or told.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Question {
+    /// Asks a running service for one device
+    Get(NamedDevice),
+    /// Deletes a device and its history from a running service; needs a key with the scope admin
+    Forget(NamedDevice),
+    /// Asks a running service for its devices
+    List(ListSelection),
+    /// Shows what changes at a running service, until Ctrl-C
+    Watch(WatchSelection),
+    /// Asks a running service for its totals
+    Summary(SummarySelection),
+    /// Shows the webhooks of a running service and their deliveries, and tests and repeats them; needs a key with the scope admin
+    #[command(subcommand)]
+    Webhooks(WebhookQuestion),
+    /// Asks a running service for its alerts, or acknowledges some
+    #[command(subcommand)]
+    Alerts(AlertQuestion),
+    /// Shows, makes and ends silences of alerts at a running service
+    #[command(subcommand)]
+    Silence(SilenceQuestion),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum WebhookQuestion {
     /// Shows the endpoints, and whether they accept what is sent
-    #[command(after_help = EXIT_CODES)]
-    List(AskArgs<()>),
+    List,
     /// Shows the newest attempts at an endpoint, and the messages that it has rejected for good
-    #[command(after_help = EXIT_CODES)]
-    Deliveries(AskArgs<EndpointName>),
+    Deliveries(EndpointName),
     /// Sends an endpoint the message webhook.test
-    #[command(after_help = EXIT_CODES)]
-    Test(AskArgs<EndpointName>),
+    Test(EndpointName),
     /// Enables an endpoint that is disabled; tries one that fails without waiting
-    #[command(after_help = EXIT_CODES)]
-    Enable(AskArgs<EndpointName>),
+    Enable(EndpointName),
     /// Sends an endpoint a message that it has rejected once more, or everything since a time
-    #[command(after_help = EXIT_CODES)]
-    Redeliver(AskArgs<Redelivery>),
+    Redeliver(Redelivery),
     /// Makes a secret for an endpoint and shows it, once
-    #[command(after_help = EXIT_CODES)]
-    Rotate(AskArgs<Rotation>),
+    Rotate(Rotation),
 }
 
-#[derive(Debug, Subcommand)]
-pub(in crate::config) enum AlertsVerb {
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum AlertQuestion {
     /// Shows what is pending and what fires
-    #[command(after_help = EXIT_CODES)]
-    List(AskArgs<AlertSelection>),
+    List(AlertSelection),
     /// Acknowledges a group of alerts: it is announced again only when it changes; needs a key with the scope admin
-    #[command(after_help = EXIT_CODES)]
-    Ack(TellArgs<Acknowledgement>),
+    Ack(Acknowledgement),
     /// Takes an acknowledgement back; needs a key with the scope admin
-    #[command(after_help = EXIT_CODES)]
-    Unack(TellArgs<AlertGroup>),
+    Unack(AlertGroup),
 }
 
-#[derive(Debug, Subcommand)]
-pub(in crate::config) enum SilenceVerb {
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum SilenceQuestion {
     /// Shows silences and maintenance windows
-    #[command(after_help = EXIT_CODES)]
-    List(AskArgs<()>),
+    List,
     /// Silences alerts of these devices and rules for a while, and shows the id; needs a key with the scope admin
-    #[command(after_help = EXIT_CODES)]
-    Add(Box<TellArgs<NewSilence>>),
+    Add(NewSilence),
     /// Ends a silence; needs a key with the scope admin
-    #[command(after_help = EXIT_CODES)]
-    End(TellArgs<SilenceId>),
+    End(SilenceId),
 }
 
 /// One device.

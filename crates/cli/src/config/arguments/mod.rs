@@ -18,13 +18,11 @@ use server::access::settings::{KEY_NAME_EXPECTED, Scopes, is_key_name};
 use system::secret::Secret;
 
 pub use client::{
-    Acknowledgement, AlertGroup, AlertSelection, DeviceFilter, EndpointName, ListSelection, NamedDevice,
-    NewSilence, Redelivery, Rotation, SilenceId, SummarySelection, WatchSelection,
+    Acknowledgement, AlertGroup, AlertQuestion, AlertSelection, DeviceFilter, EndpointName, ListSelection,
+    NamedDevice, NewSilence, Question, Redelivery, Rotation, SilenceQuestion, SummarySelection,
+    WatchSelection, WebhookQuestion,
 };
-pub(super) use client::{
-    AlertsVerb, AskArgs, ClientArgs, OutputArgs, SOURCE_FILTER, ServiceArgs, SilenceVerb, TellArgs,
-    WebhooksVerb,
-};
+pub(super) use client::{AskArgs, OutputArgs, SOURCE_FILTER, ServiceArgs};
 pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
 };
@@ -68,30 +66,8 @@ pub(super) enum Verb {
     /// Makes, lists and revokes API keys
     #[command(subcommand)]
     Keys(KeysVerb),
-    /// Asks a running service for one device
-    #[command(after_help = client::GET_EXIT_CODES)]
-    Get(AskArgs<NamedDevice>),
-    /// Deletes a device and its history from a running service; needs a key with the scope admin
-    #[command(after_help = client::EXIT_CODES)]
-    Forget(TellArgs<NamedDevice>),
-    /// Asks a running service for its devices
-    #[command(after_help = client::EXIT_CODES)]
-    List(AskArgs<ListSelection>),
-    /// Shows what changes at a running service, until Ctrl-C
-    #[command(after_help = client::EXIT_CODES)]
-    Watch(AskArgs<WatchSelection>),
-    /// Asks a running service for its totals
-    #[command(after_help = client::EXIT_CODES)]
-    Summary(AskArgs<SummarySelection>),
-    /// Shows the webhooks of a running service and their deliveries, and tests and repeats them; needs a key with the scope admin
-    #[command(subcommand)]
-    Webhooks(WebhooksVerb),
-    /// Asks a running service for its alerts, or acknowledges some
-    #[command(subcommand)]
-    Alerts(AlertsVerb),
-    /// Shows, makes and ends silences of alerts at a running service
-    #[command(subcommand)]
-    Silence(SilenceVerb),
+    #[command(flatten)]
+    Ask(Box<AskArgs>),
     /// Lists the formats of messages that can be read, shows one, or tries it on messages
     #[command(after_help = ORDER)]
     Sources {

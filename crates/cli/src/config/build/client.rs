@@ -2,70 +2,15 @@
 
 use std::path::Path;
 
-use clap::Args;
-
-use super::super::arguments::{
-    AlertsVerb, AskArgs, ClientArgs, ServiceArgs, SilenceVerb, TellArgs, WebhooksVerb,
-};
+use super::super::arguments::{AskArgs, ServiceArgs};
 use super::super::value::{API_KEY, api_key};
-use super::super::{
-    AlertQuestion, ClientSettings, Command, ConfigError, Question, ServiceSettings, WebhookQuestion,
-};
+use super::super::{ClientSettings, ConfigError, ServiceSettings};
 use super::BuildContext;
 use super::secrets::{SecretNames, together};
 use system::tls::ClientCertificate;
 
 impl BuildContext {
-    pub(super) fn about_webhooks(&self, verb: WebhooksVerb) -> Result<Command, ConfigError> {
-        use WebhookQuestion::{Deliveries, Enable, List, Redeliver, Rotate, Test};
-        let question = Question::Webhooks;
-        match verb {
-            WebhooksVerb::List(args) => self.ask(args, |()| question(List)),
-            WebhooksVerb::Deliveries(args) => self.ask(args, |name| question(Deliveries(name))),
-            WebhooksVerb::Test(args) => self.ask(args, |name| question(Test(name))),
-            WebhooksVerb::Enable(args) => self.ask(args, |name| question(Enable(name))),
-            WebhooksVerb::Redeliver(args) => self.ask(args, |what| question(Redeliver(what))),
-            WebhooksVerb::Rotate(args) => self.ask(args, |what| question(Rotate(what))),
-        }
-    }
-
-    pub(super) fn about_alerts(&self, verb: AlertsVerb) -> Result<Command, ConfigError> {
-        use AlertQuestion::{Acknowledge, EndAcknowledgement, List};
-        let question = Question::Alerts;
-        match verb {
-            AlertsVerb::List(args) => self.ask(args, |selection| question(List(selection))),
-            AlertsVerb::Ack(args) => self.tell(args, |what| question(Acknowledge(what))),
-            AlertsVerb::Unack(args) => self.tell(args, |group| question(EndAcknowledgement(group))),
-        }
-    }
-
-    pub(super) fn about_silences(&self, verb: SilenceVerb) -> Result<Command, ConfigError> {
-        use AlertQuestion::{EndSilence, Silence, Silences};
-        let question = Question::Alerts;
-        match verb {
-            SilenceVerb::List(args) => self.ask(args, |()| question(Silences)),
-            SilenceVerb::Add(args) => self.tell(*args, |silence| question(Silence(silence))),
-            SilenceVerb::End(args) => self.tell(args, |id| question(EndSilence(id))),
-        }
-    }
-
-    pub(super) fn ask<Q: Args>(
-        &self,
-        args: AskArgs<Q>,
-        question: impl FnOnce(Q) -> Question,
-    ) -> Result<Command, ConfigError> {
-        self.client(args.client, question(args.question), args.output.json)
-    }
-
-    pub(super) fn tell<Q: Args>(
-        &self,
-        args: TellArgs<Q>,
-        question: impl FnOnce(Q) -> Question,
-    ) -> Result<Command, ConfigError> {
-        self.client(args.client, question(args.question), false)
-    }
-
-    fn client(&self, args: ClientArgs, question: Question, json: bool) -> Result<Command, ConfigError> {
+    pub(super) fn ask(&self, AskArgs { question, client }: AskArgs) -> Result<ClientSettings, ConfigError> {
         let key = SecretNames {
             text: "api-key",
             file: "api-key-file",
@@ -77,9 +22,9 @@ impl BuildContext {
             line.and_then(|line| api_key(line.expose()).ok())
                 .ok_or_else(|| self.origins.expected("api-key-file", expected))
         };
-        let key = self.secret(&key, args.api_key, args.api_key_file.as_deref(), read)?;
-        let service = ServiceSettings { key, ..self.service(args.service)? };
-        Ok(Command::Client(ClientSettings { service, question, json }))
+        let key = self.secret(&key, client.api_key, client.api_key_file.as_deref(), read)?;
+        let service = ServiceSettings { key, ..self.service(client.service)? };
+        Ok(ClientSettings { service, question, json: client.output.json })
     }
 
     /// The service to ask, without a key.

@@ -20,7 +20,7 @@ use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
-    KeysSettings, LogLevel, LogSettings, Question, Settings, SimulateSettings, Stop, show,
+    KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
 };
 use formats::catalog::IOT_PLATFORM;
 use secrets::together;
@@ -60,14 +60,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
             log: log(&args.log),
         }),
         Verb::Keys(verb) => Command::Keys(context.keys(verb)?),
-        Verb::Get(args) => context.ask(args, Question::Device)?,
-        Verb::Forget(args) => context.tell(args, Question::Forget)?,
-        Verb::List(args) => context.ask(args, Question::Devices)?,
-        Verb::Watch(args) => context.ask(args, Question::Changes)?,
-        Verb::Summary(args) => context.ask(args, Question::Summary)?,
-        Verb::Alerts(verb) => context.about_alerts(verb)?,
-        Verb::Silence(verb) => context.about_silences(verb)?,
-        Verb::Webhooks(verb) => context.about_webhooks(verb)?,
+        Verb::Ask(args) => Command::Client(context.ask(*args)?),
         Verb::Sources { verb } => context.about_sources(verb)?,
         Verb::Rules(RulesVerb::Check { .. }) => return Err(Stop::Answer(context.rules_description()?)),
         Verb::Rules(RulesVerb::Test(args)) => Command::TestRules(context.rules_test(*args)?),
