@@ -66,11 +66,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether others may read what goes to the broker: it is not encrypted and leaves this machine.
     pub fn is_readable_by_others(&self) -> bool {
-        let is_encrypted = match self.transport {
-            Transport::Tls | Transport::Wss => true,
-            Transport::Tcp | Transport::Ws => false,
-        };
-        !is_encrypted && !is_loopback(&self.host)
+        !self.transport.is_encrypted() && !is_loopback(&self.host)
     }
 }
 
@@ -88,6 +84,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether it is TLS, so that certificates have a meaning.
+    pub fn is_encrypted(self) -> bool {
+        match self {
+            Transport::Tls | Transport::Wss => true,
+            Transport::Tcp | Transport::Ws => false,
+        }
+    }
+
     pub fn scheme(self) -> &'static str {
         match self {
             Transport::Tcp => "mqtt",

@@ -30,6 +30,7 @@ pub(super) struct SyntaxError {
 }
 
 /// The settings file, read once.
+#[derive(Clone)]
 pub(super) struct SettingsFile {
     pub path: PathBuf,
     text: String,
@@ -50,7 +51,7 @@ impl SettingsFile {
         if let Some(toml) = self.toml() {
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
             let mut known = flags.clone();
-            known.extend(toml::other_keys().map(|key| -> &str { key }));
+            known.extend(toml::OTHER_KEYS.map(|(key, _)| key));
             let flag = |key: &str| flags.contains(&key).then(|| key.to_owned());
             return settings(path, toml::read(toml, &flags), &known, flag);
         }

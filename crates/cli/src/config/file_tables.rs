@@ -1,82 +1,94 @@
-//! The tables of `devstatus.toml`, which no flag has: they are read once, each kind by its own reader.
+//! The tables of `devstatus.toml`, which no flag has: each kind is read by its own reader, where a subcommand needs it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use alerts::RuleSet;
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::file::SettingsFile;
-use super::refusal::ConfigError;
-use super::republish_table::{self, RepublishTable};
-use super::source_tables::{self, SourceTable};
+use super::refusal::{ConfigError, Origin};
 use super::table_keys::TableKeys;
-use super::toml::tables_of;
-use super::webhook_tables::{self, Endpoints};
-use super::{profiles, rule_tables};
-use formats::profile::Profile;
+use super::value;
 
-/// What the tables say; of a file that can have none, nothing.
-#[derive(Default)]
-pub(super) struct FileTables {
-    /// The file, to show tables as they are written.
-    pub file: Option<SettingsFile>,
-    pub profiles: Vec<Profile>,
-    pub sources: Vec<SourceTable>,
-    pub webhooks: Endpoints,
-    pub republish: Option<RepublishTable>,
-    pub rules: RuleSet,
-}
+/// The longest name of a rule or webhook: it is a label of metrics.
+const NAME_MAX_BYTES: usize = 64;
 
-impl FileTables {
-    /// What a subcommand needs of a file whose other settings have been read. Secrets of endpoints are for the service alone.
-    pub fn read(file: SettingsFile, verb: Option<&str>) -> Result<Self, ConfigError> {
-        let Some(text) = file.toml() else { return Ok(Self::default()) };
-        // The reader of the other settings has refused a file that is no TOML.
-        let Ok(parsed) = DeTable::parse(text) else { return Ok(Self::default()) };
-        let tables = Tables { path: &file.path, text, document: parsed.get_ref() };
-        let is_for = |verbs: &[&str]| verb.is_none_or(|verb| verbs.contains(&verb));
-        let (mut webhooks, mut republish, mut rules) = (Endpoints::default(), None, RuleSet::default());
-        if is_for(&["serve", "config"]) {
-            webhooks = webhook_tables::read(&tables)?;
-            republish = republish_table::read(&tables)?;
-        }
-        if is_for(&["serve", "config", "rules"]) {
-            rules = rule_tables::read(&tables)?;
-        }
-        let (profiles, sources) = (profiles::of_settings_file(&tables)?, source_tables::read(&tables)?);
-        Ok(Self { profiles, sources, webhooks, republish, rules, file: Some(file) })
-    }
-}
-
-/// A settings file as it was parsed.
+/// A settings file as it was parsed; of one that can have no tables, nothing.
 pub(super) struct Tables<'a> {
     pub path: &'a Path,
     pub text: &'a str,
-    pub document: &'a DeTable<'a>,
+    pub document: DeTable<'a>,
 }
 
 impl<'a> Tables<'a> {
+    pub fn of(file: Option<&'a SettingsFile>) -> Self {
+        let (path, text) =
+            file.and_then(|file| Some((&*file.path, file.toml()?))).unwrap_or((Path::new(""), ""));
+        // The reader of the other settings has refused a file that is no TOML.
+        let document = DeTable::parse(text).map(Spanned::into_inner).unwrap_or_default();
+        Self { path, text, document }
+    }
+
     /// The keys at the top of the file.
-    pub fn top(&self) -> TableKeys<'a> {
-        TableKeys::new(self.path, self.text, "", (0, self.document))
+    pub fn top(&self) -> TableKeys<'_> {
+        TableKeys::new(self.path, self.text, "", (0, &self.document))
     }
 
     /// The keys of each table of that name, in their order.
-    pub fn all(&self, name: &'static str, tables_max: usize) -> Result<Vec<TableKeys<'a>>, ConfigError> {
-        let of = |table| TableKeys::new(self.path, self.text, name, table);
-        let keys: Vec<_> = tables_of(self.document, name).map(of).collect();
-        match keys.get(tables_max) {
-            Some(further) => {
-                Err(further.invalid(name, further.start, format!("at most {tables_max} of these tables")))
-            }
-            None => Ok(keys),
+    fn each(&self, name: &'static str) -> impl Iterator<Item = TableKeys<'_>> {
+        let items = match self.document.get(name).map(Spanned::get_ref) {
+            Some(DeValue::Array(items)) => &items[..],
+            Some(_) | None => &[],
+        };
+        let tables = items.iter().filter_map(|item| Some((item.span().start, item.get_ref().as_table()?)));
+        tables.map(move |table| TableKeys::new(self.path, self.text, name, table))
+    }
+
+    /// What `read` makes of each table of that name, in their order.
+    pub fn all<T>(
+        &self,
+        name: &'static str,
+        tables_max: usize,
+        mut read: impl FnMut(&TableKeys<'_>) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
+        if let Some(further) = self.each(name).nth(tables_max) {
+            let expected = format!("at most {tables_max} of these tables");
+            return Err(ConfigError::expected(&further.place(), expected));
         }
+        self.each(name).map(|keys| keys.read(&mut read)).collect()
+    }
+
+    /// The same of tables with a name, which no two have.
+    pub fn named<T>(
+        &self,
+        name: &'static str,
+        tables_max: usize,
+        mut read: impl FnMut(&TableKeys<'_>, String) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let mut names = BTreeSet::new();
+        self.all(name, tables_max, |keys| {
+            let own = keys.required("name", value::label(NAME_MAX_BYTES))?;
+            if !names.insert(own.clone()) {
+                return Err(keys.unfit("name", format!("a name that no other {name} has")));
+            }
+            read(keys, own)
+        })
+    }
+
+    /// The only table of that name.
+    pub fn only(&self, name: &'static str) -> Option<TableKeys<'_>> {
+        let (key, value) = self.document.iter().find(|(key, _)| key.get_ref() == name)?;
+        Some(TableKeys::new(self.path, self.text, name, (key.span().start, value.get_ref().as_table()?)))
+    }
+
+    /// Where the first table of that name begins.
+    pub fn place(&self, name: &'static str) -> Option<Origin> {
+        self.each(name).next().or_else(|| self.only(name)).map(|keys| keys.place())
     }
 
     /// What the tables of that name are called.
-    pub fn names(&self, name: &str) -> BTreeSet<&'a str> {
-        let called = |table: &'a DeTable<'a>| table.get("name")?.get_ref().as_str();
-        tables_of(self.document, name).filter_map(|(_, table)| called(table)).collect()
+    pub fn names(&self, name: &'static str) -> BTreeSet<String> {
+        self.each(name).filter_map(|keys| keys.text("name", value::any_text).ok()?).collect()
     }
 }

@@ -64,7 +64,6 @@ pub use log::{LogFormat, LogLevel, LogSettings};
 pub use refusal::{ConfigError, Origin};
 
 use file::SettingsFile;
-use file_tables::FileTables;
 use grammar::TypedArguments;
 use layers::Layers;
 
@@ -267,18 +266,18 @@ where
     let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
     let environment = layers::environment(variables, &names)?;
     let mut layers = Layers::default();
-    let mut tables = FileTables::default();
+    let mut file = None;
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
         if let Some((path, origin)) = config_file(&typed, &layers)? {
-            let file = SettingsFile::read(path, origin)?;
-            layers.add(file.settings(&names)?);
-            tables = FileTables::read(file, typed.verb.first().map(String::as_str))?;
+            let read = SettingsFile::read(path, origin)?;
+            layers.add(read.settings(&names)?);
+            file = Some(read);
         }
     }
     let (cli, origins) = typed.parse(grammar, layers)?;
-    build::command(cli, &build::BuildContext { origins, state: environment.state, tables })
+    build::command(cli, &build::BuildContext { origins, state: environment.state, file })
 }
 
 /// The settings file, if one is named, and what named it.

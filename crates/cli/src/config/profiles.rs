@@ -13,20 +13,15 @@ use super::refusal::ConfigError;
 use formats::catalog::{FormatError, Formats};
 use formats::profile::{self, Profile, ProfileError};
 
-/// The profiles of the settings file.
-pub(super) fn of_settings_file(tables: &Tables<'_>) -> Result<Vec<Profile>, ConfigError> {
-    let Tables { path, text, .. } = *tables;
-    profile::parse_among_others(text).map_err(|error| fault(path.to_owned(), text, &error))
-}
-
 /// The formats of these names: of the profiles of the settings file, of `--profiles-file`, or built in.
 pub(super) fn formats(
     names: &[String],
-    of_settings_file: &[Profile],
+    tables: &Tables<'_>,
     profiles_file: Option<&Path>,
     origins: &Origins,
 ) -> Result<Arc<Formats>, ConfigError> {
-    let mut profiles = of_settings_file.to_vec();
+    let mut profiles = profile::parse_among_others(tables.text)
+        .map_err(|error| fault(tables.path.to_owned(), tables.text, &error))?;
     if let Some(path) = profiles_file {
         let origin = origins.origin("profiles-file");
         let text = read(path, origins)?;

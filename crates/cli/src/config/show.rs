@@ -3,120 +3,83 @@
 
 use std::fmt::Write;
 use std::ops::Range;
-use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory};
 use toml::de::{DeTable, DeValue};
 
 use super::arguments::PlatformArgs;
-use super::file_tables::FileTables;
+use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::refusal::Origin;
-use super::source_tables::{KEYS, REPLACED};
-use super::toml::{SOURCES, line_of, other_keys};
+use super::source_tables::REPLACED;
+use super::toml::{OTHER_KEYS, SOURCES, Shape, line_of};
 
-/// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment.
-pub(super) fn settings(grammar: &Command, origins: &Origins, tables: &FileTables) -> String {
+/// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment. Tables are shown as they are
+/// written.
+pub(super) fn settings(grammar: &Command, origins: &Origins, tables: &Tables<'_>) -> String {
     let serve = grammar.find_subcommand("serve").unwrap_or(grammar);
+    let has_sources = tables.place(SOURCES).is_some();
     let mut lines = String::new();
-    for (setting, arg) in named(serve) {
-        if !tables.sources.is_empty() && REPLACED.contains(&setting) {
-            continue;
-        }
-        let line = match effective(setting, arg, origins) {
-            Some((value, origin)) => format!("{setting} = {}  # {origin}", shown(setting, &value)),
-            None => format!("# {setting} is not set"),
+    for (setting, arg) in named(serve).filter(|(setting, _)| !(has_sources && REPLACED.contains(setting))) {
+        lines += &match effective(setting, arg, origins) {
+            Some((value, origin)) => format!("{setting} = {}  # {origin}\n", shown(setting, &value)),
+            None => format!("# {setting} is not set\n"),
         };
-        lines = lines + &line + "\n";
     }
     for (setting, arg) in named(&PlatformArgs::command()) {
-        let line = match effective(setting, arg, origins) {
-            Some((value, origin)) => format!("# {setting} is {value}, from {origin}"),
-            None => format!("# {setting} is not set"),
+        lines += &match effective(setting, arg, origins) {
+            Some((value, origin)) => format!("# {setting} is {value}, from {origin}\n"),
+            None => format!("# {setting} is not set\n"),
         };
-        lines = lines + &line + "\n";
     }
-    let other_keys = OtherKeys::of(tables);
-    lines.push_str(&other_keys.values);
-    for source in &tables.sources {
-        lines.push_str("\n[[source]]\n");
-        for &key in &*KEYS {
-            if let (Some(value), Some(origin)) = (source.origins.text(key), source.origins.of(key)) {
-                lines = lines + &format!("{key} = {}  # {origin}\n", shown(key, &value));
+    let mut shown_tables = String::new();
+    for (name, shape) in OTHER_KEYS {
+        let Some((key, value)) = tables.document.iter().find(|(key, _)| key.get_ref() == name) else {
+            continue;
+        };
+        match (shape, value.get_ref()) {
+            (Shape::Tables, DeValue::Array(items)) => {
+                for table in items.iter().filter_map(|item| item.get_ref().as_table()) {
+                    shown_tables +=
+                        &format!("\n[[{name}]]\n{}", table_lines(tables, &format!("{name}."), "", table));
+                }
             }
+            (Shape::Table, DeValue::Table(table)) => {
+                shown_tables +=
+                    &format!("\n[{name}]\n{}", table_lines(tables, &format!("{name}."), "", table));
+            }
+            (Shape::Value, _) => lines += &line(tables, "", name, (key.span().start, value.span())),
+            // The value of the flag of that name.
+            (Shape::Tables | Shape::Table, _) => {}
         }
     }
-    lines + &other_keys.tables
+    lines + &shown_tables
 }
 
-/// What a settings file says under keys that no flag has: values, and tables with their headings.
-#[derive(Default)]
-struct OtherKeys {
-    values: String,
-    tables: String,
-}
-
-impl OtherKeys {
-    fn of(tables: &FileTables) -> Self {
-        let mut shown = Self::default();
-        let Some(file) = &tables.file else { return shown };
-        let Some(text) = file.toml() else { return shown };
-        let Ok(document) = DeTable::parse(text) else { return shown };
-        let file = WrittenFile { path: &file.path, text };
-        for name in other_keys().filter(|name| *name != SOURCES) {
-            let Some((key, value)) = document.get_ref().iter().find(|(key, _)| key.get_ref() == name) else {
-                continue;
-            };
-            match value.get_ref() {
-                DeValue::Array(items) => {
-                    for table in items.iter().filter_map(|item| item.get_ref().as_table()) {
-                        let lines = file.lines(&format!("{name}."), "", table);
-                        shown.tables = shown.tables + "\n[[" + name + "]]\n" + &lines;
-                    }
-                }
-                DeValue::Table(table) => {
-                    let lines = file.lines(&format!("{name}."), "", table);
-                    shown.tables = shown.tables + "\n[" + name + "]\n" + &lines;
-                }
-                _ => shown.values.push_str(&file.line("", name, key.span().start, value.span())),
+/// The keys of a table; `heading` is what the table is called, `within` what is before a key in it.
+fn table_lines(tables: &Tables<'_>, heading: &str, within: &str, table: &DeTable<'_>) -> String {
+    let mut lines = String::new();
+    let mut keys: Vec<_> = table.iter().collect();
+    keys.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in keys {
+        let name = format!("{within}{}", key.get_ref());
+        lines += &match value.get_ref() {
+            // One that is not written in one place.
+            DeValue::Table(inner) if !tables.text[value.span()].starts_with('{') => {
+                table_lines(tables, heading, &format!("{name}."), inner)
             }
-        }
-        shown
+            _ => line(tables, heading, &name, (key.span().start, value.span())),
+        };
     }
+    lines
 }
 
-/// A settings file, of which values are shown as they are written.
-struct WrittenFile<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl WrittenFile<'_> {
-    /// The keys of a table; `heading` is what the table is called, `within` what is before a key in it.
-    fn lines(&self, heading: &str, within: &str, table: &DeTable<'_>) -> String {
-        let mut lines = String::new();
-        let mut keys: Vec<_> = table.iter().collect();
-        keys.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in keys {
-            let name = format!("{within}{}", key.get_ref());
-            match value.get_ref() {
-                // One that is not written in one place.
-                DeValue::Table(inner) if !self.text[value.span()].starts_with('{') => {
-                    lines.push_str(&self.lines(heading, &format!("{name}."), inner));
-                }
-                _ => lines.push_str(&self.line(heading, &name, key.span().start, value.span())),
-            }
-        }
-        lines
-    }
-
-    fn line(&self, heading: &str, name: &str, at: usize, value: Range<usize>) -> String {
-        // Who knows the URL of a chat's webhook can write to it, and a header may be a password.
-        let written = if ["url", "headers"].contains(&name) { "\"(hidden)\"" } else { &self.text[value] };
-        let (path, key) = (self.path.to_owned(), format!("{heading}{name}").into_boxed_str());
-        let origin = Origin::File { path, line: line_of(self.text, at), key };
-        format!("{name} = {written}  # {origin}\n")
-    }
+fn line(tables: &Tables<'_>, heading: &str, name: &str, (at, value): (usize, Range<usize>)) -> String {
+    // Who knows the URL of a chat's webhook can write to it, and a header may be a password.
+    let written = if ["url", "headers"].contains(&name) { "\"(hidden)\"" } else { &tables.text[value] };
+    let (path, key) = (tables.path.to_owned(), format!("{heading}{name}").into_boxed_str());
+    let origin = Origin::File { path, line: line_of(tables.text, at), key };
+    format!("{name} = {written}  # {origin}\n")
 }
 
 /// A line for each built-in source.

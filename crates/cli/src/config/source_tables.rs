@@ -9,7 +9,6 @@ use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin};
-use super::table_keys::TableKeys;
 use super::toml::SOURCES;
 
 /// Each source has a thread and connections of its own.
@@ -40,7 +39,7 @@ pub(super) const REPLACED: [&str; 19] = [
 
 /// What a table may say: the same, with what it is called and reads. Credentials are in files: a settings file is copied and
 /// shown around.
-pub(super) static KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+pub(super) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let shared = REPLACED.into_iter().filter(|setting| !["source", "token"].contains(setting));
     ["name", "format"].into_iter().chain(shared).collect()
 });
@@ -76,10 +75,9 @@ impl SourceTable {
 
 /// The tables of sources, in their order.
 pub(super) fn read(tables: &Tables<'_>) -> Result<Vec<SourceTable>, ConfigError> {
-    let table = |keys: TableKeys<'_>| {
+    tables.all(SOURCES, SOURCES_MAX, |keys| {
         let mut layers = Layers::default();
         layers.add(keys.settings(&KEYS)?);
-        Ok(SourceTable { at: keys.origin(keys.prefix, keys.start), origins: Origins::of_layers(layers) })
-    };
-    tables.all(SOURCES, SOURCES_MAX)?.into_iter().map(table).collect()
+        Ok(SourceTable { at: keys.place(), origins: Origins::of_layers(layers) })
+    })
 }

@@ -1,12 +1,10 @@
-//! The keys of one table of `devstatus.toml`: the reader of the table asks for each by name and checks it, and any other key is
-//! refused.
+//! The keys of one table of `devstatus.toml`: the reader of the table asks for each by name, and any other key is refused. A text is
+//! read by the same parser as that of a flag.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::ops::{RangeBounds, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::str::FromStr;
-use std::time::Duration;
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
@@ -14,7 +12,7 @@ use ::toml::de::{DeTable, DeValue};
 use super::layers::SettingText;
 use super::refusal::{ConfigError, Origin, unknown_key};
 use super::toml::line_of;
-use super::value::period;
+use super::value::{self, Expected, Parsed, WholeNumber, expected_of};
 use super::{file, toml};
 use presence::query::Filter;
 
@@ -32,19 +30,14 @@ pub(super) fn texts<'a>(value: &'a DeValue<'_>) -> Option<Vec<&'a str>> {
     (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
 }
 
-/// A length of time with its unit; 0 needs none.
-pub(super) fn time(value: &DeValue<'_>) -> Option<Duration> {
-    let text = value.as_str()?;
-    if matches!(text, "0" | "0s") { Some(Duration::ZERO) } else { period(text).ok() }
-}
-
 /// The keys of one table, and those that its reader has asked for.
 pub(super) struct TableKeys<'a> {
     path: &'a Path,
     text: &'a str,
-    pub prefix: &'static str,
+    /// What the table is called; empty at the top of the file.
+    name: Cow<'static, str>,
     /// Where the table begins.
-    pub start: usize,
+    start: usize,
     table: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
 }
@@ -54,15 +47,26 @@ impl<'a> TableKeys<'a> {
     pub fn new(
         path: &'a Path,
         text: &'a str,
-        prefix: &'static str,
+        name: impl Into<Cow<'static, str>>,
         (start, table): (usize, &'a DeTable<'a>),
     ) -> Self {
-        Self { path, text, prefix, start, table, asked: RefCell::default() }
+        Self { path, text, name: name.into(), start, table, asked: RefCell::default() }
+    }
+
+    /// What `reader` makes of the keys. Refuses a key that it has not asked for.
+    pub fn read<T>(&self, reader: impl FnOnce(&Self) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
+        let read = reader(self)?;
+        let known = self.asked.borrow();
+        let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+        let Some((key, _)) = unknown else { return Ok(read) };
+        let line = line_of(self.text, key.span().start);
+        Err(unknown_key(self.path, line, &format!("{}.", self.name), key.get_ref(), &known))
     }
 
     /// All values as texts, as those of flags are.
-    pub fn settings(&self, known: &[&str]) -> Result<Vec<(String, SettingText)>, ConfigError> {
-        let entries = toml::entries(self.text, self.table, known, |_, _| false);
+    pub fn settings(&self, known: &[&'static str]) -> Result<Vec<(String, SettingText)>, ConfigError> {
+        self.asked.borrow_mut().extend(known);
+        let entries = self.table.iter().map(|entry| toml::entry(self.text, entry, known)).collect();
         file::settings(self.path, entries, known, |key| Some(key.to_owned()))
     }
 
@@ -75,62 +79,53 @@ impl<'a> TableKeys<'a> {
         self.entry(key).is_some()
     }
 
+    /// What `parse` makes of a value, whatever its type.
+    pub fn any<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Parsed<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.asked.borrow_mut().push(key);
+        let Some((_, value)) = self.entry(key) else { return Ok(None) };
+        parse(value.get_ref()).map(Some).map_err(|Expected(expected)| self.unfit(key, expected))
+    }
+
+    /// The same, if it is clear without the value what is expected.
     pub fn optional<T>(
         &self,
         key: &'static str,
         expected: &str,
         parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        self.asked.borrow_mut().push(key);
-        let Some((_, value)) = self.entry(key) else { return Ok(None) };
-        parse(value.get_ref()).map(Some).ok_or_else(|| self.unfit(key, expected))
+        self.any(key, |value| parse(value).ok_or_else(|| Expected(expected.to_owned().into())))
     }
 
+    pub fn text<T>(
+        &self,
+        key: &'static str,
+        parser: impl Fn(&str) -> Parsed<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.any(key, |value| value.as_str().map_or_else(|| Err(expected_of(&parser)), &parser))
+    }
+
+    /// A text that the table must have.
     pub fn required<T>(
         &self,
         key: &'static str,
-        expected: &str,
-        parse: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+        parser: impl Fn(&str) -> Parsed<T>,
     ) -> Result<T, ConfigError> {
-        let missing = || self.invalid(self.prefix, self.start, format!("the key {key}: {expected}"));
-        self.optional(key, expected, parse)?.ok_or_else(missing)
+        self.text(key, &parser)?.ok_or_else(|| self.missing(key, &expected_of(&parser).0))
     }
 
-    pub fn text(&self, key: &'static str) -> Result<Option<&'a str>, ConfigError> {
-        self.optional(key, "a text", DeValue::as_str)
-    }
-
-    /// The path of a file.
-    pub fn path(&self, key: &'static str) -> Result<Option<&'a Path>, ConfigError> {
-        self.optional(key, "the path of a file", |value| value.as_str().map(Path::new))
-    }
-
-    pub fn time(
+    pub fn number<T: WholeNumber>(
         &self,
         key: &'static str,
-        expected: &str,
-        range: impl RangeBounds<Duration>,
-    ) -> Result<Option<Duration>, ConfigError> {
-        self.optional(key, expected, |value| time(value).filter(|time| range.contains(time)))
-    }
-
-    pub fn required_time(
-        &self,
-        key: &'static str,
-        expected: &str,
-        range: impl RangeBounds<Duration>,
-    ) -> Result<Duration, ConfigError> {
-        self.required(key, expected, |value| time(value).filter(|time| range.contains(time)))
-    }
-
-    pub fn number<T: FromStr + PartialOrd>(
-        &self,
-        key: &'static str,
-        expected: &str,
         range: RangeInclusive<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let number = |value: &DeValue<'_>| value.as_integer()?.as_str().parse().ok();
-        self.optional(key, expected, |value| number(value).filter(|number| range.contains(number)))
+        let parser = value::whole(range, "");
+        // Digits with another base, or none.
+        let digits = |value: &'a DeValue<'a>| value.as_integer().map_or("", |number| number.as_str());
+        self.any(key, |value| parser(digits(value)))
     }
 
     /// What the items of a list are, or the only one, which needs no list; not empty.
@@ -139,54 +134,45 @@ impl<'a> TableKeys<'a> {
         key: &'static str,
         expected: &str,
         item: impl Fn(&'a str) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, ConfigError> {
-        self.optional(key, expected, |value| texts(value)?.into_iter().map(item).collect())
+    ) -> Result<Vec<T>, ConfigError> {
+        let list = self.optional(key, expected, |value| texts(value)?.into_iter().map(item).collect());
+        list.map(Option::unwrap_or_default)
     }
 
-    /// One of these words.
-    pub fn word<T: Copy, const N: usize>(
+    /// Two keys that are given together or not at all.
+    pub fn together<A, B>(
         &self,
-        key: &'static str,
-        known: [T; N],
-        word: impl Fn(T) -> &'static str,
-    ) -> Result<Option<T>, ConfigError> {
-        let expected = format!("one of {}", known.map(&word).join(", "));
-        self.optional(key, &expected, |value| {
-            let text = value.as_str()?;
-            known.into_iter().find(|known| word(*known) == text)
-        })
+        (one_key, one): (&str, Option<A>),
+        (other_key, other): (&str, Option<B>),
+    ) -> Result<Option<(A, B)>, ConfigError> {
+        match (one, other) {
+            (Some(one), Some(other)) => Ok(Some((one, other))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(self.unfit(one_key, format!("{other_key} beside it"))),
+            (None, Some(_)) => Err(self.unfit(other_key, format!("{one_key} beside it"))),
+        }
     }
 
-    /// Refuses a key that the reader has not asked for.
-    pub fn refuse_others(&self) -> Result<(), ConfigError> {
-        let known = self.asked.borrow();
-        let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
-        let Some((key, _)) = unknown else { return Ok(()) };
-        let line = line_of(self.text, key.span().start);
-        Err(unknown_key(self.path, line, &format!("{}.", self.prefix), key.get_ref(), &known))
+    /// The text of the file that a key names.
+    pub fn file(&self, key: &'static str, max_bytes: u64) -> Result<Option<String>, ConfigError> {
+        let path = self.text(key, value::path)?;
+        path.map(|path| file::read_named(&path, max_bytes, &self.origin_of(key))).transpose()
     }
 
-    /// The name of what the table describes.
-    pub fn name(&self, max_bytes: usize) -> Result<&'a str, ConfigError> {
-        self.required("name", &format!("1 to {max_bytes} letters, digits, '-' or '_'"), |value| {
-            let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-            let name = value.as_str().filter(|name| name.len() <= max_bytes && name.bytes().all(is_sign))?;
-            (!name.is_empty()).then_some(name)
-        })
-    }
-
-    /// The keys of the table that selects devices; `None`: there is none, so that all are selected.
-    pub fn selector(&self, prefix: &'static str) -> Result<Option<TableKeys<'a>>, ConfigError> {
+    /// What the keys of the table that selects devices are; without it, all are selected.
+    pub fn selector(
+        &self,
+        reader: impl FnOnce(&TableKeys<'a>) -> Result<Filter, ConfigError>,
+    ) -> Result<Filter, ConfigError> {
         let table = self.optional("selector", "a table, like { type = [\"pump\"] }", DeValue::as_table)?;
-        Ok(table.map(|table| self.inner("selector", (prefix, table))))
+        let Some((table, (key, _))) = table.zip(self.entry("selector")) else { return Ok(Filter::default()) };
+        let name = format!("{}.selector", self.name);
+        TableKeys::new(self.path, self.text, name, (key.span().start, table)).read(reader)
     }
 
     /// The devices that a selector names.
     pub fn named_devices(&self) -> Result<Filter, ConfigError> {
-        let list = |key| {
-            let texts = self.list(key, "a text, or a list of texts", |text| Some(text.to_owned()));
-            texts.map(Option::unwrap_or_default)
-        };
+        let list = |key| self.list(key, "a text, or a list of texts", |text| Some(text.to_owned()));
         Ok(Filter {
             types: list("type")?,
             ids: list("id")?,
@@ -196,28 +182,29 @@ impl<'a> TableKeys<'a> {
         })
     }
 
-    /// The keys of a table that is the value of a key.
-    fn inner(&self, key: &str, (prefix, table): (&'static str, &'a DeTable<'a>)) -> TableKeys<'a> {
-        let start = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
-        TableKeys::new(self.path, self.text, prefix, (start, table))
-    }
-
+    /// The refusal of a value.
     pub fn unfit(&self, key: &str, expected: impl Into<String>) -> ConfigError {
         ConfigError::expected(&self.origin_of(key), expected)
     }
 
-    pub fn invalid(&self, key: &str, at: usize, expected: String) -> ConfigError {
-        ConfigError::expected(&self.origin(key, at), expected)
+    /// The refusal of a table without a key.
+    pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
+        ConfigError::expected(&self.place(), format!("the key {key}: {expected}"))
     }
 
+    /// Where a key is, or the table without it.
     pub fn origin_of(&self, key: &str) -> Origin {
         let at = self.entry(key).map_or(self.start, |(key, _)| key.span().start);
-        // At the top of a file a key has nothing before it.
-        let prefix = if self.prefix.is_empty() { String::new() } else { format!("{}.", self.prefix) };
-        self.origin(&format!("{prefix}{key}"), at)
+        let dot = if self.name.is_empty() { "" } else { "." };
+        self.origin(&format!("{}{dot}{key}", self.name), at)
     }
 
-    pub fn origin(&self, key: &str, at: usize) -> Origin {
+    /// Where the table begins.
+    pub fn place(&self) -> Origin {
+        self.origin(&self.name, self.start)
+    }
+
+    fn origin(&self, key: &str, at: usize) -> Origin {
         Origin::File { path: self.path.to_owned(), line: line_of(self.text, at), key: key.into() }
     }
 }

@@ -1,5 +1,7 @@
 //! Reads `devstatus.toml`: the values at its top level, each with its line. What they mean is not known here.
 
+use std::borrow::Cow;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -7,69 +9,24 @@ use super::file::{FileEntry, SyntaxError};
 use system::secret::Secret;
 
 /// The values of `text` in the order of their lines. A list counts as its items with commas between them, as the flag of
-/// the same name takes it. A table is no value of a known key, and is refused like any other unknown key.
+/// the same name takes it. What no flag has is left to the readers of tables.
 pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxError> {
-    let document = parse(text)?;
-    for (key, value) in &document {
-        if let Some(expected) = other_shape(key.get_ref(), value.get_ref()) {
-            return Err(SyntaxError {
-                line: line_of(text, key.span().start),
-                what: format!("expected {expected}"),
-            });
+    let mut entries = Vec::new();
+    for (key, value) in &parse(text)? {
+        let name: &str = key.get_ref();
+        // The flag of that name takes names.
+        let is_of_flag = name == SOURCES && !matches!(value.get_ref(), DeValue::Table(_));
+        match OTHER_KEYS.into_iter().find(|(other, _)| *other == name) {
+            Some((_, shape)) if shape.fits(value.get_ref()) => {}
+            Some((_, shape)) if !is_of_flag => {
+                let line = line_of(text, key.span().start);
+                return Err(SyntaxError { line, what: format!("expected {}", shape.written(name)) });
+            }
+            Some(_) | None => entries.push(entry(text, (key, value), known)?),
         }
     }
-    let mut entries = entries(text, &document, known, |key, value| {
-        // These have readers of their own.
-        let is_list_or_table = matches!(value, DeValue::Array(_) | DeValue::Table(_));
-        ([PROFILES, SOURCES, WEBHOOKS].contains(&key) && is_tables(value))
-            || (ALERT_TABLES.contains(&key) && is_list_or_table)
-            || (key == REPUBLISH && matches!(value, DeValue::Table(_)))
-            || key == STARTUP_GRACE
-            || key == PUBLIC_URL
-    })?;
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
-}
-
-/// How the tables of a name are written, if the value is anything else.
-fn other_shape(key: &str, value: &DeValue<'_>) -> Option<String> {
-    let is_wrong = match key {
-        // A list of names is the flag's value.
-        SOURCES => matches!(value, DeValue::Table(_)),
-        PROFILES | WEBHOOKS => !is_tables(value),
-        _ => false,
-    };
-    if is_wrong {
-        return Some(format!("[[{key}]], once for each"));
-    }
-    (key == REPUBLISH && !matches!(value, DeValue::Table(_))).then(|| format!("[{key}]"))
-}
-
-/// The tables of a name, in their order, each with the place where it begins.
-pub(super) fn tables_of<'a, 'text>(
-    document: &'a DeTable<'text>,
-    name: &str,
-) -> impl Iterator<Item = (usize, &'a DeTable<'text>)> {
-    let items = match document.get(name).map(Spanned::get_ref) {
-        Some(DeValue::Array(items)) => &items[..],
-        Some(_) | None => &[],
-    };
-    items.iter().filter_map(|item| match item.get_ref() {
-        DeValue::Table(table) => Some((item.span().start, table)),
-        _ => None,
-    })
-}
-
-/// The only table of a name, with the place where it begins.
-pub(super) fn table<'a, 'text>(
-    document: &'a DeTable<'text>,
-    name: &str,
-) -> Option<(usize, &'a DeTable<'text>)> {
-    let (key, value) = document.iter().find(|(key, _)| key.get_ref() == name)?;
-    match value.get_ref() {
-        DeValue::Table(table) => Some((key.span().start, table)),
-        _ => None,
-    }
 }
 
 fn parse(text: &str) -> Result<DeTable<'_>, SyntaxError> {
@@ -86,56 +43,73 @@ pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
-/// The values of a table, but for those that are left out.
-pub(super) fn entries(
+/// One value of a table.
+pub(super) fn entry(
     text: &str,
-    table: &DeTable<'_>,
+    (key, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>),
     known: &[&str],
-    is_left_out: impl Fn(&str, &DeValue<'_>) -> bool,
-) -> Result<Vec<FileEntry>, SyntaxError> {
-    let mut entries = Vec::new();
-    for (key, value) in table {
-        if is_left_out(key.get_ref(), value.get_ref()) {
-            continue;
-        }
-        let line = line_of(text, key.span().start);
-        let key = key.get_ref().clone().into_owned();
-        let value = scalars(value.get_ref()).map(Secret::new);
-        if value.is_none() && known.contains(&key.as_str()) {
-            let what = "expected a text, a number, true, false, or a list of these".to_owned();
-            return Err(SyntaxError { line, what });
-        }
-        entries.push(FileEntry { key, value, line });
+) -> Result<FileEntry, SyntaxError> {
+    let line = line_of(text, key.span().start);
+    let key = key.get_ref().clone().into_owned();
+    let value = scalars(value.get_ref()).map(Secret::new);
+    if value.is_none() && known.contains(&key.as_str()) {
+        let what = "expected a text, a number, true, false, or a list of these".to_owned();
+        return Err(SyntaxError { line, what });
     }
-    Ok(entries)
+    Ok(FileEntry { key, value, line })
 }
 
-/// The key of the tables that describe formats.
-const PROFILES: &str = "profile";
-/// The key of the tables of sources.
+pub(super) const PROFILES: &str = "profile";
 pub(super) const SOURCES: &str = "source";
-/// The key of the tables of endpoints.
 pub(super) const WEBHOOKS: &str = "webhook";
-/// The key of the table that republishes.
 pub(super) const REPUBLISH: &str = "republish";
-/// The keys of the tables of alert rules, and of what belongs to them.
 pub(super) const RULES: &str = "rule";
 pub(super) const CONTACTS: &str = "contact";
 pub(super) const SILENCES: &str = "silence";
 pub(super) const WINDOWS: &str = "window";
-pub(super) const ALERT_TABLES: [&str; 4] = [RULES, CONTACTS, SILENCES, WINDOWS];
-/// Values of all alert rules, which no flag has.
 pub(super) const STARTUP_GRACE: &str = "startup_grace";
 pub(super) const PUBLIC_URL: &str = "public_url";
 
 /// All keys that are no flags.
-pub(super) fn other_keys() -> impl Iterator<Item = &'static str> {
-    [PROFILES, SOURCES, WEBHOOKS, REPUBLISH, STARTUP_GRACE, PUBLIC_URL].into_iter().chain(ALERT_TABLES)
+pub(super) const OTHER_KEYS: [(&str, Shape); 10] = [
+    (PROFILES, Shape::Tables),
+    (SOURCES, Shape::Tables),
+    (WEBHOOKS, Shape::Tables),
+    (REPUBLISH, Shape::Table),
+    (STARTUP_GRACE, Shape::Value),
+    (PUBLIC_URL, Shape::Value),
+    (RULES, Shape::Tables),
+    (CONTACTS, Shape::Tables),
+    (SILENCES, Shape::Tables),
+    (WINDOWS, Shape::Tables),
+];
+
+/// How the value of a key that is no flag is written.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Tables,
+    Table,
+    Value,
 }
 
-pub(super) fn is_tables(value: &DeValue<'_>) -> bool {
-    let DeValue::Array(items) = value else { return false };
-    !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
+impl Shape {
+    fn fits(self, value: &DeValue<'_>) -> bool {
+        match self {
+            Shape::Tables => value.as_array().is_some_and(|items| {
+                !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
+            }),
+            Shape::Table => matches!(value, DeValue::Table(_)),
+            Shape::Value => true,
+        }
+    }
+
+    fn written(self, key: &str) -> String {
+        match self {
+            Shape::Tables => format!("[[{key}]], once for each"),
+            Shape::Table => format!("[{key}]"),
+            Shape::Value => "a value".to_owned(),
+        }
+    }
 }
 
 fn scalars(value: &DeValue<'_>) -> Option<String> {

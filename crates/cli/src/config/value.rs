@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{RangeBounds, RangeInclusive};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -50,15 +50,20 @@ impl fmt::Display for Expected {
 
 impl std::error::Error for Expected {}
 
-type Parsed<T> = Result<T, Expected>;
+pub(super) type Parsed<T> = Result<T, Expected>;
 
-fn or_expected<T>(value: Option<T>, expected: impl Into<Cow<'static, str>>) -> Parsed<T> {
+pub(super) fn or_expected<T>(value: Option<T>, expected: impl Into<Cow<'static, str>>) -> Parsed<T> {
     value.ok_or_else(|| Expected(expected.into()))
 }
 
 /// Reads a value of a setting, or says what was expected.
 pub(super) trait Parser<T>: Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static {}
 impl<T, P: Fn(&str) -> Parsed<T> + Clone + Send + Sync + 'static> Parser<T> for P {}
+
+/// What a parser expects where there is nothing to read.
+pub(super) fn expected_of<T>(parser: impl Fn(&str) -> Parsed<T>) -> Expected {
+    parser("").err().unwrap_or(Expected("a text".into()))
+}
 
 /// One of some words, each with what it stands for.
 pub(super) fn word<T: Clone + Send + Sync + 'static, const N: usize>(
@@ -98,7 +103,7 @@ pub(super) fn text_that(fits: fn(&str) -> bool, expected: &'static str) -> impl 
 }
 
 /// A text, if it is one that fits.
-fn text_if(fits: bool, text: &str, expected: impl Into<Cow<'static, str>>) -> Parsed<String> {
+pub(super) fn text_if(fits: bool, text: &str, expected: impl Into<Cow<'static, str>>) -> Parsed<String> {
     or_expected(fits.then(|| text.to_owned()), expected)
 }
 
@@ -136,17 +141,22 @@ pub(super) fn days(text: &str) -> Parsed<Duration> {
     Ok(Duration::from_secs(u64::from(days) * SECONDS_PER_DAY))
 }
 
-/// A length of time with its unit, as in `24h`; series are kept for two years.
+/// The longest length of time with a unit: series are kept for two years.
+pub(super) const PERIOD_MAX: Duration = Duration::from_secs(730 * SECONDS_PER_DAY);
+
+/// A length of time with its unit, as in `24h`.
 pub(super) fn period(text: &str) -> Parsed<Duration> {
-    const DAYS_MAX: u64 = 730;
-    let longest = Duration::from_secs(DAYS_MAX * SECONDS_PER_DAY);
-    let fits = system::period::parse(text).filter(|period| !period.is_zero() && *period <= longest);
-    or_expected(fits, "a time up to 730d, as in 90s, 30m, 24h or 7d")
+    period_in(Duration::from_secs(1)..=PERIOD_MAX, "a time up to 730d, as in 90s, 30m, 24h or 7d")(text)
 }
 
-/// The same from nothing to that time.
-pub(super) fn period_up_to(longest: Duration, expected: &'static str) -> impl Parser<Duration> {
-    move |text: &str| or_expected(system::period::parse(text).filter(|period| *period <= longest), expected)
+/// The same in a range.
+pub(super) fn period_in(
+    range: impl RangeBounds<Duration> + Clone + Send + Sync + 'static,
+    expected: &'static str,
+) -> impl Parser<Duration> {
+    move |text: &str| {
+        or_expected(system::period::parse(text).filter(|period| range.contains(period)), expected)
+    }
 }
 
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
@@ -182,6 +192,15 @@ pub(super) fn source_filter(text: &str) -> Parsed<String> {
 
 pub(super) fn application_id(text: &str) -> Parsed<String> {
     name(text, ID_MAX_CHARS)
+}
+
+/// The name of what a table describes.
+pub(super) fn label(max_bytes: usize) -> impl Parser<String> {
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    move |text: &str| {
+        let fits = (1..=max_bytes).contains(&text.len()) && text.chars().all(is_sign);
+        text_if(fits, text, format!("1 to {max_bytes} letters, digits, '-' or '_'"))
+    }
 }
 
 fn name(text: &str, max_chars: usize) -> Parsed<String> {
@@ -414,4 +433,9 @@ pub(super) enum ApplicationType {
 /// A part of a device's name on the command line.
 pub(super) fn not_empty(text: &str) -> Parsed<String> {
     text_if(!text.is_empty(), text, "a text that is not empty")
+}
+
+/// A text that says nothing to the program.
+pub(super) fn any_text(text: &str) -> Parsed<String> {
+    Ok(text.to_owned())
 }

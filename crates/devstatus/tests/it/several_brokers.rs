@@ -300,8 +300,8 @@ fn tables_are_checked_shown_and_tried() {
     assert!(run(&["config", "check"]).stdout.contains("good"));
     let shown = run(&["config", "show"]).stdout;
     for line in [
-        "[[source]]\nname = \"north\"  # devstatus.toml line 2, name\n",
-        "format = \"esphome,shelly1\"  # devstatus.toml line 9, format\n",
+        "[[source]]\nname = \"north\"  # devstatus.toml line 2, source.name\n",
+        "format = [\"esphome\", \"shelly1\"]  # devstatus.toml line 9, source.format\n",
     ] {
         assert!(shown.contains(line), "{shown}");
     }

@@ -212,7 +212,7 @@ pub struct WatchSelection {
     #[command(flatten)]
     pub filter: DeviceFilter,
     /// Show a disconnect only once it has lasted that long, up to 1h
-    #[arg(long, value_name = "TIME", value_parser = value::period_up_to(SETTLE_MAX, "a time from 0 to 1h, as in 5s"))]
+    #[arg(long, value_name = "TIME", value_parser = value::period_in(..=SETTLE_MAX, "a time from 0 to 1h, as in 5s"))]
     pub settle: Option<Duration>,
     /// Show every device first, then what changes
     #[arg(long)]
@@ -259,7 +259,7 @@ pub struct Rotation {
     #[arg(value_name = "NAME", value_parser = value::not_empty)]
     pub endpoint: String,
     /// How long messages are signed with the secret before, too, 0 to 7d
-    #[arg(long, value_name = "TIME", value_parser = value::period_up_to(OVERLAP_MAX, "a time from 0 to 7d, as in 24h"))]
+    #[arg(long, value_name = "TIME", value_parser = value::period_in(..=OVERLAP_MAX, "a time from 0 to 7d, as in 24h"))]
     pub overlap: Option<Duration>,
 }
 

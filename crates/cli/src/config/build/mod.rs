@@ -15,18 +15,19 @@ use super::arguments::{
     LogArgs, NamedSourceArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, SimulateArgs,
     SourcesVerb, Verb,
 };
-use super::file_tables::FileTables;
+use super::file::SettingsFile;
+use super::file_tables::Tables;
 use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
+use super::toml::{REPUBLISH, WEBHOOKS};
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
-    KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, show,
+    KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, profiles, republish_table,
+    rule_tables, show, webhook_tables,
 };
-use formats::catalog::IOT_PLATFORM;
 use secrets::together;
 use server::feed::settings::FeedSettings;
 use server::http_settings::{HttpSettings, TlsSettings};
-use server::sync::settings::SourceSettings;
 use simulator::settings::{Endings, FleetSettings};
 use source::Application;
 
@@ -38,7 +39,7 @@ const DEVICE_TYPES: u32 = 5;
 pub(super) struct BuildContext {
     pub origins: Origins,
     pub state: StateDirectories,
-    pub tables: FileTables,
+    pub file: Option<SettingsFile>,
 }
 
 /// What the program was asked to do.
@@ -70,7 +71,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         }
         Verb::Config(ConfigVerb::Show(args)) => {
             context.serve(args)?;
-            return Err(Stop::Answer(show::settings(grammar(), &context.origins, &context.tables)));
+            return Err(Stop::Answer(show::settings(grammar(), &context.origins, &context.tables())));
         }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -81,6 +82,11 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
 }
 
 impl BuildContext {
+    /// The tables of the settings file.
+    fn tables(&self) -> Tables<'_> {
+        Tables::of(self.file.as_ref())
+    }
+
     fn about_sources(&self, verb: Option<SourcesVerb>) -> Result<Command, Stop> {
         match verb {
             None => Err(Stop::Answer(show::sources())),
@@ -89,8 +95,8 @@ impl BuildContext {
                 Err(Stop::Answer(self.source_description(&source_name, file)?))
             }
             Some(SourcesVerb::Test(NamedSourceArgs { source_name, profiles, .. })) => {
-                let (profiles, file) = (&self.tables.profiles, profiles.profiles_file.as_deref());
-                let formats = super::profiles::formats(&[source_name], profiles, file, &self.origins)?;
+                let file = profiles.profiles_file.as_deref();
+                let formats = profiles::formats(&[source_name], &self.tables(), file, &self.origins)?;
                 Ok(Command::TestSource(formats))
             }
         }
@@ -99,41 +105,22 @@ impl BuildContext {
     fn serve(&self, args: ServeArgs) -> Result<Settings, Stop> {
         let ServeArgs { organization, broker, sources, http, population, store, retention, log } = args;
         let platform: PlatformArgs = self.origins.parse()?;
-        let share = self.share(&population)?;
-        let scalable = population.scalable.clone();
-        let explicit_broker = broker.broker.is_some();
-        let backlog_max_bytes = population.backlog_max_bytes;
-        let quiet_interval = population.quiet_interval_ms;
         let log = self.platform_log(&log, &platform);
-        let application = Application { default_id: "devstatus", scalable };
-        let service = service_name(&organization);
-        let mut further =
-            self.table_sources(&service, sources.profiles.profiles_file.as_deref())?.into_iter();
-        let ready_on = population.ready_on;
-        let (source, service) = if let Some(mut first) = further.next() {
-            self.refuse_platform_only(&first.formats)?;
-            first.backlog_max_bytes = backlog_max_bytes;
-            first.population.ready_on = ready_on;
-            (first, service)
-        } else {
-            let formats = self.formats(&sources, &broker)?;
-            self.refuse_platform_only(&formats)?;
-            let source = if formats.has(IOT_PLATFORM) {
-                self.source(organization, broker, &platform, application)?
-            } else {
-                self.other_source(organization, broker)?
-            };
-            let population = self.population(population, explicit_broker)?;
-            let source =
-                SourceSettings { formats, population, share, backlog_max_bytes, quiet_interval, ..source };
-            let organization = source.identity.organization.clone();
-            (source, organization)
-        };
-        let further = further.map(|mut source| {
+        let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
+        let (ready_on, backlog_max_bytes) = (population.ready_on, population.backlog_max_bytes);
+        let mut service = service_name(&organization);
+        let mut links = self.table_sources(&service, sources.profiles.profiles_file.as_deref())?;
+        if links.is_empty() {
+            let source = self.only_source(organization, broker, &sources, population, &platform)?;
+            service.clone_from(&source.identity.organization);
+            links.push(source);
+        }
+        for source in &mut links {
             source.population.ready_on = ready_on;
-            source
-        });
-        let further: Vec<_> = further.collect();
+            source.backlog_max_bytes = backlog_max_bytes;
+        }
+        let source = links.remove(0);
+        self.refuse_platform_only(&source.formats)?;
         let http = self.http(http, &service)?;
         let store = self.retention(self.store(store, &service)?, &retention)?;
         if !store.location.is_shared() {
@@ -144,33 +131,34 @@ impl BuildContext {
                 }
             }
         }
-        let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
+        let tables = self.tables();
         if store.map_limit.is_some() {
-            self.refuse_beside_map_limit()?;
+            self.refuse_beside_map_limit(&tables)?;
         }
-        let webhooks = self.tables.webhooks.endpoints.clone();
-        let table = self.tables.republish.as_ref();
-        let republish = table.map(|table| table.settings(&service, &source, &further)).transpose()?;
-        let rules = self.tables.rules.clone();
-        Ok(Settings { source, further, http, store, log, webhooks, republish, rules, dry_run })
+        let webhooks = webhook_tables::read(&tables)?;
+        let republish = republish_table::read(&tables, &service, &source, &links)?;
+        let rules = rule_tables::read(&tables)?;
+        Ok(Settings { source, further: links, http, store, log, webhooks, republish, rules, dry_run })
     }
 
     /// Refuses what follows all devices, where only some are known.
-    fn refuse_beside_map_limit(&self) -> Result<(), ConfigError> {
-        let tables = &self.tables;
-        let (one, why) = match (&tables.webhooks.origin, &tables.republish) {
-            (Some(origin), _) => (origin, "webhooks need all devices in memory"),
-            (None, Some(table)) => (&table.origin, "to republish needs all devices in memory"),
-            (None, None) => return Ok(()),
-        };
-        Err(ConfigError::Contradiction { one: one.clone(), other: self.origins.origin("map-limit"), why })
+    fn refuse_beside_map_limit(&self, tables: &Tables<'_>) -> Result<(), ConfigError> {
+        let reasons = [
+            (WEBHOOKS, "webhooks need all devices in memory"),
+            (REPUBLISH, "to republish needs all devices in memory"),
+        ];
+        match reasons.into_iter().find_map(|(name, why)| Some((tables.place(name)?, why))) {
+            Some((one, why)) => {
+                Err(ConfigError::Contradiction { one, other: self.origins.origin("map-limit"), why })
+            }
+            None => Ok(()),
+        }
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {
         let fleet = self.fleet(&args.fleet, DEMO_ORGANIZATION.to_owned())?;
         let source = args.source.clone();
-        let formats =
-            crate::config::profiles::formats(std::slice::from_ref(&source), &[], None, &self.origins)?;
+        let formats = profiles::formats(std::slice::from_ref(&source), &self.tables(), None, &self.origins)?;
         Ok(DemoSettings { port: args.port.port, source, formats, fleet, log: log(&args.log) })
     }
 

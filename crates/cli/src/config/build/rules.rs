@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::super::arguments::RulesTestArgs;
-use super::super::{ConfigError, RulesTestSettings};
+use super::super::{ConfigError, RulesTestSettings, rule_tables};
 use super::{BuildContext, log};
 use alerts::{GroupBy, Kind, Rule, RuleSet};
 use system::{counted, period};
@@ -12,25 +12,23 @@ use system::{counted, period};
 impl BuildContext {
     /// The rules as they were understood.
     pub(super) fn rules_description(&self) -> Result<String, ConfigError> {
-        self.refuse_no_rules()?;
-        let RuleSet { startup_grace, rules, contacts, silences, windows, .. } = &self.tables.rules;
+        let RuleSet { startup_grace, rules, contacts, silences, windows, .. } = self.rules()?;
         let mut text = format!(
             "the rules are good: {}, {}, {}, {}, startup_grace {}\n",
             counted(rules.len(), "rule"),
             counted(contacts.len(), "contact policy"),
             counted(silences.len(), "silence"),
             counted(windows.len(), "window"),
-            period::text(*startup_grace)
+            period::text(startup_grace)
         );
-        for rule in rules {
+        for rule in &rules {
             let _ = writeln!(text, "{}: {}", rule.name, description(rule));
         }
         Ok(text)
     }
 
     pub(super) fn rules_test(&self, args: RulesTestArgs) -> Result<RulesTestSettings, ConfigError> {
-        self.refuse_no_rules()?;
-        let mut rules = self.tables.rules.clone();
+        let mut rules = self.rules()?;
         if let Some(name) = args.rule {
             // Drops and flapping hold others back, so they are tried with it.
             let is_needed = |rule: &Rule| matches!(rule.kind, Kind::FleetDrop(_) | Kind::Flapping(_));
@@ -43,11 +41,13 @@ impl BuildContext {
         Ok(RulesTestSettings { rules, store, since: args.since, json: args.output.json, log: log(&args.log) })
     }
 
-    fn refuse_no_rules(&self) -> Result<(), ConfigError> {
-        if self.tables.rules.rules.is_empty() {
+    /// The rules of the settings file.
+    fn rules(&self) -> Result<RuleSet, ConfigError> {
+        let rules = rule_tables::read(&self.tables())?;
+        if rules.rules.is_empty() {
             return Err(self.origins.expected("config", "a devstatus.toml with [[rule]] tables"));
         }
-        Ok(())
+        Ok(rules)
     }
 }
 

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::super::arguments::{
     BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE, SourceArgs,
 };
-use super::super::file::SettingsFile;
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
 use super::super::{ConfigError, broker_url, names_file, profiles};
 use super::BuildContext;
 use super::secrets::{SecretNames, together};
-use formats::catalog::Formats;
-use mqtt::settings::{Endpoint, Login, Transport};
+use formats::catalog::{Formats, IOT_PLATFORM};
+use mqtt::settings::{Endpoint, Login};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, PopulationSettings, Share, SourceSettings};
 use system::tls::{ClientCertificate, ClientCertificateError, ClientTls};
 
@@ -68,19 +66,32 @@ impl BuildContext {
         })
     }
 
-    /// How the messages are read.
-    pub(super) fn formats(
+    /// The source that flags describe.
+    pub(super) fn only_source(
         &self,
+        organization: OrganizationArgs,
+        broker: BrokerArgs,
         sources: &SourceArgs,
-        broker: &BrokerArgs,
-    ) -> Result<Arc<Formats>, ConfigError> {
+        population: PopulationArgs,
+        platform: &PlatformArgs,
+    ) -> Result<SourceSettings, ConfigError> {
+        let share = self.share(&population)?;
+        let explicit_broker = broker.broker.is_some();
         let file = sources.profiles.profiles_file.as_deref();
-        let formats = profiles::formats(&sources.source, &self.tables.profiles, file, &self.origins)?;
-        if broker.broker.is_none() && !formats.are_platform_only() {
+        let formats = profiles::formats(&sources.source, &self.tables(), file, &self.origins)?;
+        if !explicit_broker && !formats.are_platform_only() {
             // The platform's brokers have no other messages.
             return Err(ConfigError::Missing(vec!["broker"]));
         }
-        Ok(formats)
+        let source = if formats.has(IOT_PLATFORM) {
+            let application = Application { default_id: "devstatus", scalable: population.scalable.clone() };
+            self.source(organization, broker, platform, application)?
+        } else {
+            self.other_source(organization, broker)?
+        };
+        let quiet_interval = population.quiet_interval_ms;
+        let population = self.population(population, explicit_broker)?;
+        Ok(SourceSettings { formats, population, share, quiet_interval, ..source })
     }
 
     /// A broker without the IoT platform: no organization is needed.
@@ -126,12 +137,13 @@ impl BuildContext {
         profiles_file: Option<&Path>,
     ) -> Result<String, ConfigError> {
         // Refuses a name that no source has, and a file that cannot be used.
-        profiles::formats(&[name.to_owned()], &self.tables.profiles, profiles_file, &self.origins)?;
+        let tables = self.tables();
+        profiles::formats(&[name.to_owned()], &tables, profiles_file, &self.origins)?;
         if let Some(text) = formats::catalog::description(name) {
             return Ok(text.to_owned());
         }
         let of_file = profiles_file.map(|path| profiles::read(path, &self.origins)).transpose()?;
-        let described = [self.tables.file.as_ref().and_then(SettingsFile::toml), of_file.as_deref()]
+        let described = [Some(tables.text), of_file.as_deref()]
             .into_iter()
             .flatten()
             .find_map(|text| profiles::table_of(text, name));
@@ -250,19 +262,17 @@ impl BuildContext {
 
     /// Whom the broker must be vouched for by, and as whom the source shows itself.
     fn broker_tls(&self, broker: &BrokerArgs, endpoint: &Endpoint) -> Result<ClientTls, ConfigError> {
-        match endpoint.transport {
-            Transport::Tls | Transport::Wss => Ok(ClientTls {
-                ca_file: self.certificates("ca-file", broker.ca.ca_file.clone())?,
-                certificate: self.broker_certificate(broker)?,
-                alpn: broker.broker_alpn.clone().map(|alpn| alpn.0).unwrap_or_default(),
-            }),
-            Transport::Tcp | Transport::Ws => {
-                let refused = ["ca-file", "broker-cert", "broker-key", "broker-alpn"]
-                    .into_iter()
-                    .find_map(|setting| self.refuse_without_tls(setting, broker));
-                refused.map_or(Ok(ClientTls::default()), Err)
-            }
+        if !endpoint.transport.is_encrypted() {
+            let refused = ["ca-file", "broker-cert", "broker-key", "broker-alpn"]
+                .into_iter()
+                .find_map(|setting| self.refuse_without_tls(setting, broker));
+            return refused.map_or(Ok(ClientTls::default()), Err);
         }
+        Ok(ClientTls {
+            ca_file: self.certificates("ca-file", broker.ca.ca_file.clone())?,
+            certificate: self.broker_certificate(broker)?,
+            alpn: broker.broker_alpn.clone().map(|alpn| alpn.0).unwrap_or_default(),
+        })
     }
 
     /// The refusal of a setting of TLS beside a URL without. It may stand in a weaker layer than the URL.

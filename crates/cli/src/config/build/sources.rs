@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::arguments::{ConfigArgs, OrganizationArgs, SourceTableArgs};
-use super::super::file_tables::FileTables;
-use super::super::source_tables::{REPLACED, SourceTable};
+use super::super::source_tables::{self, REPLACED, SourceTable};
 use super::super::value::organization_of;
 use super::super::{ConfigError, Stop, profiles};
 use super::BuildContext;
@@ -20,18 +19,19 @@ impl BuildContext {
         service: &str,
         profiles_file: Option<&Path>,
     ) -> Result<Vec<SourceSettings>, Stop> {
-        let Some(first) = self.tables.sources.first() else { return Ok(Vec::new()) };
+        let tables = source_tables::read(&self.tables())?;
+        let Some(first) = tables.first() else { return Ok(Vec::new()) };
         if let Some(one) = REPLACED.iter().find_map(|setting| self.origins.of(setting)) {
             let why = "with [[source]] tables, each source has its own";
             return Err(ConfigError::Contradiction { one, other: first.at.clone(), why }.into());
         }
         let mut sources: Vec<SourceSettings> = Vec::new();
-        for table in &self.tables.sources {
+        for table in &tables {
             let args = table.parse()?;
             let context = BuildContext {
                 origins: table.origins.clone(),
                 state: self.state.clone(),
-                tables: FileTables { profiles: self.tables.profiles.clone(), ..FileTables::default() },
+                file: self.file.clone(),
             };
             let source = context.table_source(table, args, service, profiles_file);
             let source = source.map_err(|error| table.refusal(error))?;
@@ -56,7 +56,7 @@ impl BuildContext {
         let (Some(name), true) = (name, missing.is_empty()) else {
             return Err(ConfigError::Missing(missing));
         };
-        let formats = profiles::formats(&format, &self.tables.profiles, profiles_file, &self.origins)?;
+        let formats = profiles::formats(&format, &self.tables(), profiles_file, &self.origins)?;
         let reads_platform = formats.has(IOT_PLATFORM);
         if name == IOT_PLATFORM && !formats.are_platform_only() {
             return Err(table.origins.expected("name", "another name: iot-platform is that of its format"));

@@ -1,8 +1,5 @@
 //! `[[silence]]` and `[[window]]`: when nothing is announced.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
@@ -10,8 +7,9 @@ use toml::de::DeValue;
 
 use super::super::refusal::ConfigError;
 use super::super::table_keys::TableKeys;
+use super::super::value;
 use super::{SECOND, selector};
-use alerts::{MaintenanceWindow, Schedule, Silence, WINDOW_MAX, WallMillis, WallSpan};
+use alerts::{MaintenanceWindow, Rule, Schedule, Silence, WINDOW_MAX, WallMillis, WallSpan};
 
 const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Monday),
@@ -23,63 +21,54 @@ const DAYS: [(&str, Weekday); 7] = [
     ("sun", Weekday::Sunday),
 ];
 
-/// `rules` are the names that it may have.
-pub(super) fn silence(keys: &TableKeys<'_>, rules: &BTreeSet<Arc<str>>) -> Result<Silence, ConfigError> {
+/// `rules` are those that it may be about.
+pub(super) fn silence(keys: &TableKeys<'_>, rules: &[Rule]) -> Result<Silence, ConfigError> {
     let span = span(keys)?;
-    let rule = |name: &str| rules.get(name).cloned();
-    let named = keys.list("rules", "a list of names of [[rule]] tables of this file", rule)?;
-    let text = |key| Ok(keys.text(key)?.unwrap_or_default().to_owned());
-    let silence = Silence {
-        selector: selector(keys, "silence.selector")?,
-        rules: named.unwrap_or_default(),
+    let rule = |name: &str| rules.iter().find(|rule| *rule.name == *name).map(|rule| rule.name.clone());
+    Ok(Silence {
+        rules: keys.list("rules", "a list of names of [[rule]] tables of this file", rule)?,
+        selector: keys.selector(selector)?,
         span,
-        author: text("author")?,
-        comment: text("comment")?,
-    };
-    keys.refuse_others()?;
-    Ok(silence)
+        author: keys.text("author", value::any_text)?.unwrap_or_default(),
+        comment: keys.text("comment", value::any_text)?.unwrap_or_default(),
+    })
 }
 
 pub(super) fn window(keys: &TableKeys<'_>) -> Result<MaintenanceWindow, ConfigError> {
-    let name = keys.required("name", "a text that is not empty", |value| {
-        value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
-    })?;
-    let start = keys.optional("start", "a time of the day, like \"02:00\"", |value| {
-        value.as_str()?.parse::<Time>().ok()
-    })?;
-    let schedule = match start {
+    let name = keys.required("name", value::not_empty)?;
+    let schedule = match keys.text("start", value::parsed("a time of the day, like \"02:00\""))? {
         Some(start) => weekly(keys, start)?,
         None => Schedule::Once(span(keys)?),
     };
-    let window = MaintenanceWindow { name, selector: selector(keys, "window.selector")?, schedule };
-    keys.refuse_others()?;
-    Ok(window)
+    Ok(MaintenanceWindow { name, selector: keys.selector(selector)?, schedule })
 }
 
 fn weekly(keys: &TableKeys<'_>, start: Time) -> Result<Schedule, ConfigError> {
     let words = DAYS.map(|(word, _)| word).join(", ");
     let day = |word: &str| DAYS.into_iter().find(|(known, _)| *known == word).map(|(_, day)| day);
-    let days = keys.list("days", &format!("a list of {words}"), day)?;
-    let expected = "a time from 1s to 24h, like \"2h\"";
-    let duration = keys.required_time("duration", expected, SECOND..=WINDOW_MAX)?;
-    let zone =
-        keys.required("zone", "a time zone by its IANA name, like \"Europe/Berlin\" or \"UTC\"", |value| {
-            TimeZone::get(value.as_str()?).ok()
-        })?;
-    let days = days.unwrap_or_else(|| DAYS.map(|(_, day)| day).to_vec());
+    let mut days = keys.list("days", &format!("a list of {words}"), day)?;
+    if days.is_empty() {
+        days = DAYS.map(|(_, day)| day).to_vec();
+    }
+    let durations = value::period_in(SECOND..=WINDOW_MAX, "a time from 1s to 24h, like \"2h\"");
+    let duration = keys.required("duration", durations)?;
+    let expected = "a time zone by its IANA name, like \"Europe/Berlin\" or \"UTC\"";
+    let zone = keys.required("zone", value::read_by(|name| TimeZone::get(name).ok(), expected))?;
     Ok(Schedule::Weekly { days, start, duration, zone })
 }
 
 /// From when until when, with the offset from UTC.
 fn span(keys: &TableKeys<'_>) -> Result<WallSpan, ConfigError> {
+    let expected = "a time with its offset, like 2026-12-01T08:00:00Z";
     let moment = |key| {
-        keys.required(key, "a time with its offset, like 2026-12-01T08:00:00Z", |value| {
+        let moment = keys.optional(key, expected, |value| {
             let moment = match value {
                 DeValue::Datetime(moment) => moment.to_string().parse::<Timestamp>(),
                 value => value.as_str()?.parse(),
             };
             moment.ok().map(|moment| WallMillis(moment.as_millisecond()))
-        })
+        })?;
+        moment.ok_or_else(|| keys.missing(key, expected))
     };
     let (from, until) = (moment("from")?, moment("until")?);
     if until <= from {

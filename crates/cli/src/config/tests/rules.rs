@@ -108,7 +108,7 @@ fn a_mistake_refuses_the_file_with_line_key_and_what_was_expected() {
         (of("fro = 1"), "line 5: unknown key rule.fro; known are name, kind, for, "),
         (
             of("group_by = \"site\""),
-            "line 5, rule.group_by: expected one of rule, type, source, address_block, device",
+            "line 5, rule.group_by: expected rule, type, source, address_block or device",
         ),
         (of("keep_firing_for = 5"), &*format!("line 5, rule.keep_firing_for: {time}")),
         (
@@ -138,10 +138,7 @@ fn a_mistake_refuses_the_file_with_line_key_and_what_was_expected() {
             of("").replace("\"a\"", "\"unobserved\""),
             "line 2, rule.name: expected another name: this one is the service's own alert",
         ),
-        (
-            of("").replace("offline_for", "offline"),
-            "line 3, rule.kind: expected one of offline_for, flapping, ",
-        ),
+        (of("").replace("offline_for", "offline"), "line 3, rule.kind: expected offline_for, flapping, "),
         (
             of("start = 3\nstop = 3").replace("offline_for", "flapping"),
             "line 6, rule.stop: expected a whole number below that of start, 3",
@@ -179,11 +176,8 @@ fn a_mistake_in_what_belongs_to_rules_is_refused_too() {
             of("[[silence]]\nfrom = 2026-12-01T08:00:00\nuntil = 2026-12-01T09:00:00Z"),
             "line 6, silence.from: expected a time with its offset",
         ),
-        ("rule = 3\n".to_owned(), "line 1, rule: expected tables, each with the heading [[rule]]"),
-        (
-            "[window]\nname = \"a\"\n".to_owned() + &of(""),
-            "line 1, window: expected tables, each with the heading [[window]]",
-        ),
+        ("rule = 3\n".to_owned(), "line 1: expected [[rule]], once for each"),
+        ("[window]\nname = \"a\"\n".to_owned() + &of(""), "line 1: expected [[window]], once for each"),
         (
             "public_url = \"devstatus.example\"\n".to_owned() + &of(""),
             "line 1, public_url: expected an http:// or https:// URL without a query",

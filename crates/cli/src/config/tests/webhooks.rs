@@ -76,7 +76,7 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
             "events = [\"device.gone\"]",
             "line 5, webhook.events: expected a list of device.connected, device.disconnected, device.session_changed, device.refused, device.first_seen",
         ),
-        ("mode = \"all\"", "line 5, webhook.mode: expected one of every, latest"),
+        ("mode = \"all\"", "line 5, webhook.mode: expected every or latest"),
         ("settle = \"61m\"", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
         ("settle = 5", "line 5, webhook.settle: expected a time from 0 to 1h, like \"5s\""),
         ("allow_private = \"yes\"", "line 5, webhook.allow_private: expected true or false"),
@@ -132,7 +132,7 @@ fn a_form_or_header_that_no_request_can_have_is_refused() {
     for (line, expected) in [
         (
             "format = \"xml\"",
-            "line 5, webhook.format: expected one of standard, cloudevents, alertmanager, slack, teams, ntfy, pagerduty",
+            "line 5, webhook.format: expected standard, cloudevents, alertmanager, slack, teams, ntfy or pagerduty",
         ),
         (
             "batch_max = 10",
