@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Stop;
-use super::arguments::{Cli, RULES_SINCE, SOURCE_FILTER};
+use super::arguments::{Cli, RULES_SINCE, SOURCE_FILTER, with_after_help};
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::value::{self, Expected};
@@ -21,11 +21,8 @@ use super::value::{self, Expected};
 /// The whole grammar, its help with the names of the variables.
 pub(super) fn grammar() -> &'static Command {
     static GRAMMAR: LazyLock<Command> = LazyLock::new(|| with_variables(Cli::command()));
-    fn with_variables(mut command: Command) -> Command {
-        let subcommands: Vec<_> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
-        for name in subcommands {
-            command = command.mut_subcommand(name, with_variables);
-        }
+    fn with_variables(command: Command) -> Command {
+        let command = with_after_help(command.mut_subcommands(with_variables));
         command.mut_args(|arg| {
             let arg = if matches!(arg.get_action(), ArgAction::SetTrue) { switch(arg) } else { arg };
             // A number with a minus can be no flag, so an operand needs no `--` before it.

@@ -7,7 +7,7 @@ mod serve;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, Command, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::value::{ApplicationType, PlatformTransport};
@@ -27,17 +27,28 @@ pub(super) use serve::{
     HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
 };
 
-const LOGIN: &str = "The token of the API key belongs in a file for --token-file: an argument can be seen by other \
-                     users of the machine, and stays in the shell's history.";
+/// What the help of every subcommand with settings ends with.
 const ORDER: &str = "A flag beats its DEVSTATUS_ variable, which beats the platform's WIOTP_ variable, which beats the \
                      file, which beats the default.";
+const LOGIN: &str = "The token of the API key belongs in a file for --token-file: an argument can be seen by other \
+                     users of the machine, and stays in the shell's history.";
+
+/// Ends the help of a subcommand with settings, unless it has an end of its own.
+pub(super) fn with_after_help(command: Command) -> Command {
+    let flags: Vec<&str> = command.get_arguments().filter_map(Arg::get_long).collect();
+    if flags.is_empty() || command.get_after_help().is_some() {
+        return command;
+    }
+    let login = if flags.contains(&"token") { format!("\n\n{LOGIN}") } else { String::new() };
+    command.after_help(format!("{ORDER}{login}"))
+}
+
 /// More devices than any simulation needs; the memory is the limit before.
 const FLEET_MAX: u32 = 100_000_000;
 
 /// Answers over HTTP which devices of an IoT fleet are connected
 #[derive(Debug, Parser)]
 #[command(name = "devstatus", bin_name = "devstatus", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = format!("{ORDER}\n\n{LOGIN}"))]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub verb: Option<Verb>,
@@ -49,19 +60,14 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Runs the service (the default)
-    #[command(after_help = format!("{ORDER}\n\n{LOGIN}"))]
     Serve(ServeArgs),
     /// Runs the service on a simulated fleet and a broker of its own
-    #[command(after_help = ORDER)]
     Demo(DemoArgs),
     /// Runs a simulated fleet against a broker
-    #[command(after_help = format!("{ORDER}\n\n{LOGIN}"))]
     Simulate(SimulateArgs),
     /// Writes what a store keeps of every device, as JSON Lines or CSV
-    #[command(after_help = ORDER)]
     Export(ExportArgs),
     /// Merges an export into a store that no service uses meanwhile
-    #[command(after_help = ORDER)]
     Import(ImportArgs),
     /// Makes, lists and revokes API keys
     #[command(subcommand)]
@@ -69,7 +75,6 @@ pub(super) enum Verb {
     #[command(flatten)]
     Ask(Box<AskArgs>),
     /// Lists the formats of messages that can be read, shows one, or tries it on messages
-    #[command(after_help = ORDER)]
     Sources {
         #[command(subcommand)]
         verb: Option<SourcesVerb>,
@@ -91,23 +96,18 @@ pub(super) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysVerb {
     /// Makes an API key and shows its secret, once
-    #[command(after_help = ORDER)]
     Create(KeysCreateArgs),
     /// Lists the API keys
-    #[command(after_help = ORDER)]
     List(KeysListArgs),
     /// Revokes an API key; a running service refuses it within a second
-    #[command(after_help = ORDER)]
     Revoke(KeysRevokeArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SourcesVerb {
     /// Prints the profile of a source, or the rules of a built-in one
-    #[command(after_help = ORDER)]
     Show(NamedSourceArgs),
     /// Reads lines of topic and payload, as mosquitto_sub -v prints them, and says what each means
-    #[command(after_help = ORDER)]
     Test(NamedSourceArgs),
 }
 
@@ -125,13 +125,11 @@ pub(super) struct NamedSourceArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum RulesVerb {
     /// Checks the alert rules of the settings file: lists them, or says in one line what is wrong and ends with exit code 2
-    #[command(after_help = ORDER)]
     Check {
         #[command(flatten)]
         config: ConfigArgs,
     },
     /// Says what the alert rules would have announced on the history that a store keeps
-    #[command(after_help = ORDER)]
     Test(Box<RulesTestArgs>),
 }
 
@@ -169,10 +167,8 @@ pub(super) struct ProfilesArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
     /// Checks that the service would start with these settings; if not, says why in one line and ends with exit code 2
-    #[command(after_help = ORDER)]
     Check(ServeArgs),
     /// Shows the value of each setting and where it comes from; secrets are hidden
-    #[command(after_help = ORDER)]
     Show(ServeArgs),
 }
 
