@@ -30,7 +30,6 @@ pub(super) struct SyntaxError {
 }
 
 /// The settings file, read once.
-#[derive(Clone)]
 pub(super) struct SettingsFile {
     pub path: PathBuf,
     text: String,

@@ -10,9 +10,7 @@ use super::file::SettingsFile;
 use super::refusal::{ConfigError, Origin};
 use super::table_keys::TableKeys;
 use super::value;
-
-/// The longest name of a rule or webhook: it is a label of metrics.
-const NAME_MAX_BYTES: usize = 64;
+use webhooks::settings::NAME_MAX_BYTES;
 
 /// A settings file as it was parsed; of one that can have no tables, nothing.
 pub(super) struct Tables<'a> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::file;
 use super::grammar::Origins;
-use super::refusal::ConfigError;
+use super::refusal::{ConfigError, Origin};
 use super::value::{TOPIC_LEVEL, is_topic_level};
 
 /// A list of ten million devices fits.
@@ -14,15 +14,14 @@ const NAMES_FILE_MAX_BYTES: u64 = 1 << 30;
 /// The device types in the file.
 pub(super) fn types(path: &Path, origins: &Origins) -> Result<Vec<String>, ConfigError> {
     let expected = format!("a device type, {TOPIC_LEVEL}");
-    let lines = NamesFile { setting: "types-file", origins, expected };
-    lines.parse(path, |line| is_topic_level(line).then(|| line.to_owned()))
+    let device_type = |line: &str| is_topic_level(line).then(|| line.to_owned());
+    lines(path, &origins.origin("types-file"), &expected, device_type)
 }
 
 /// The devices in the file, by type.
 pub(super) fn devices(path: &Path, origins: &Origins) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
     let expected = format!("type/id or type,id, each {TOPIC_LEVEL}");
-    let lines = NamesFile { setting: "devices-file", origins, expected };
-    let devices = lines.parse(path, |line| {
+    let devices = lines(path, &origins.origin("devices-file"), &expected, |line| {
         let (device_type, id) = line.split_once('/').or_else(|| line.split_once(','))?;
         let (device_type, id) = (device_type.trim(), id.trim());
         (is_topic_level(device_type) && is_topic_level(id)).then(|| (device_type.to_owned(), id.to_owned()))
@@ -34,31 +33,20 @@ pub(super) fn devices(path: &Path, origins: &Origins) -> Result<BTreeMap<String,
     Ok(by_type.into_iter().map(|(device_type, ids)| (device_type, ids.into_iter().collect())).collect())
 }
 
-/// The file of a setting, and what each of its lines should be.
-struct NamesFile<'a> {
-    setting: &'static str,
-    origins: &'a Origins,
-    expected: String,
-}
-
-impl NamesFile<'_> {
-    /// What `parse` makes of each line; empty lines and comments are passed over.
-    fn parse<T>(&self, path: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ConfigError> {
-        let origin = self.origins.origin(self.setting);
-        let text = file::read_named(path, NAMES_FILE_MAX_BYTES, &origin)?;
-        let mut parsed = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            // No name holds a '#', so that one can only begin a comment.
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            parsed.push(parse(line).ok_or_else(|| ConfigError::Line {
-                origin: origin.clone(),
-                line: index + 1,
-                expected: self.expected.clone(),
-            })?);
-        }
-        Ok(parsed)
-    }
+/// What `parse` makes of each line of the file that `origin` named; empty lines and comments are passed over.
+fn lines<T>(
+    path: &Path,
+    origin: &Origin,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, ConfigError> {
+    let text = file::read_named(path, NAMES_FILE_MAX_BYTES, origin)?;
+    // No name holds a '#', so that one can only begin a comment.
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let named = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
+    let parsed = named.map(|(line, text)| {
+        let unfit = || ConfigError::Line { origin: origin.clone(), line, expected: expected.to_owned() };
+        parse(text).ok_or_else(unfit)
+    });
+    parsed.collect()
 }

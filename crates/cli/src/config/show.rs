@@ -11,16 +11,16 @@ use super::arguments::PlatformArgs;
 use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::refusal::Origin;
-use super::source_tables::REPLACED;
+use super::source_tables::replaced;
 use super::toml::{OTHER_KEYS, SOURCES, Shape, line_of};
 
 /// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment. Tables are shown as they are
 /// written.
 pub(super) fn settings(grammar: &Command, origins: &Origins, tables: &Tables<'_>) -> String {
     let serve = grammar.find_subcommand("serve").unwrap_or(grammar);
-    let has_sources = tables.place(SOURCES).is_some();
+    let replaced: Vec<_> = tables.place(SOURCES).into_iter().flat_map(|_| replaced()).collect();
     let mut lines = String::new();
-    for (setting, arg) in named(serve).filter(|(setting, _)| !(has_sources && REPLACED.contains(setting))) {
+    for (setting, arg) in named(serve).filter(|(setting, _)| !replaced.contains(setting)) {
         lines += &match effective(setting, arg, origins) {
             Some((value, origin)) => format!("{setting} = {}  # {origin}\n", shown(setting, &value)),
             None => format!("# {setting} is not set\n"),

@@ -3,10 +3,12 @@
 
 use std::sync::LazyLock;
 
+use clap::CommandFactory;
+
 use super::Stop;
 use super::arguments::SourceTableArgs;
 use super::file_tables::Tables;
-use super::grammar::Origins;
+use super::grammar::{Origins, setting_names};
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin};
 use super::toml::SOURCES;
@@ -14,38 +16,21 @@ use super::toml::SOURCES;
 /// Each source has a thread and connections of its own.
 const SOURCES_MAX: usize = 64;
 
-/// The settings of the service itself that tables take the place of.
-pub(super) const REPLACED: [&str; 19] = [
-    "source",
-    "broker",
-    "id",
-    "key",
-    "token",
-    "token-file",
-    "ca-file",
-    "broker-cert",
-    "broker-key",
-    "broker-alpn",
-    "mqtt-version",
-    "keep-alive",
-    "clean-session",
-    "session-expiry",
-    "quiet-interval-ms",
-    "replay-limits",
-    "reconcile-interval",
-    "population-connections",
-    "broker-counters",
-];
-
-/// What a table may say: the same, with what it is called and reads. Credentials are in files: a settings file is copied and
-/// shown around.
-pub(super) static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let shared = REPLACED.into_iter().filter(|setting| !["source", "token"].contains(setting));
-    ["name", "format"].into_iter().chain(shared).collect()
+/// What a table may say: how a source is called, connected to and read. The token is in a file, because a settings file is copied
+/// and shown around.
+static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut keys = setting_names(&SourceTableArgs::command());
+    keys.retain(|key| key != "token");
+    keys
 });
 
+/// The settings of the service itself that tables take the place of: the same, but for the name.
+pub(super) fn replaced() -> impl Iterator<Item = &'static str> {
+    let shared = KEYS.iter().map(String::as_str).filter(|key| !["name", "format"].contains(key));
+    ["source", "token"].into_iter().chain(shared)
+}
+
 /// One table.
-#[derive(Clone)]
 pub(super) struct SourceTable {
     /// Where it begins.
     pub at: Origin,
@@ -77,7 +62,7 @@ impl SourceTable {
 pub(super) fn read(tables: &Tables<'_>) -> Result<Vec<SourceTable>, ConfigError> {
     tables.all(SOURCES, SOURCES_MAX, |keys| {
         let mut layers = Layers::default();
-        layers.add(keys.settings(&KEYS)?);
+        layers.add(keys.settings(&KEYS.iter().map(String::as_str).collect::<Vec<_>>())?);
         Ok(SourceTable { at: keys.place(), origins: Origins::of_layers(layers) })
     })
 }

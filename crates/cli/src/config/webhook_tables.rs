@@ -145,20 +145,16 @@ fn headers(keys: &TableKeys<'_>) -> Result<HeaderMap, ConfigError> {
         let name = HeaderName::from_bytes(name.get_ref().as_bytes()).ok().filter(may_be_set);
         let expected = "names of headers, and none that the request has itself: content-type, host, user-agent, webhook-…";
         let name = name.ok_or_else(|| keys.unfit("headers", expected))?;
-        let text = match value.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            other => {
-                let path = match other {
-                    DeValue::Table(table) if table.len() == 1 => {
-                        table.get("file").and_then(|path| path.get_ref().as_str())
-                    }
-                    _ => None,
-                };
-                let path = path.ok_or_else(|| {
-                    keys.unfit("headers", format!("{name}: a text, or {{ file = \"path\" }}"))
-                })?;
+        let file = value.get_ref().as_table().filter(|table| table.len() == 1);
+        let file = file.and_then(|table| table.get("file")?.get_ref().as_str());
+        let text = match (value.get_ref().as_str(), file) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some(path)) => {
                 let origin = keys.origin_of("headers");
                 file::read_named(Path::new(path), HEADER_MAX_BYTES, &origin)?.trim().to_owned()
+            }
+            (None, None) => {
+                return Err(keys.unfit("headers", format!("{name}: a text, or {{ file = \"path\" }}")));
             }
         };
         let value = HeaderValue::from_str(&text).ok().filter(|value| value.len() as u64 <= HEADER_MAX_BYTES);

@@ -24,7 +24,8 @@ pub use client::{
 };
 pub(super) use client::{AskArgs, OutputArgs, SOURCE_FILTER, ServiceArgs};
 pub(super) use serve::{
-    HttpArgs, PopulationArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs, StoreArgs,
+    HttpArgs, LinkArgs, PopulationArgs, ReadingArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs,
+    StoreArgs,
 };
 
 /// What the help of every subcommand with settings ends with.

@@ -40,7 +40,7 @@ pub(in crate::config) struct ServeArgs {
     #[command(flatten)]
     pub organization: OrganizationArgs,
     #[command(flatten)]
-    pub broker: BrokerArgs,
+    pub link: LinkArgs,
     #[command(flatten)]
     pub sources: SourceArgs,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub(in crate::config) struct SourceArgs {
     pub dry_run_seconds: Option<Duration>,
 }
 
-/// One `[[source]]` table. Which keys it may have is in `source_tables`.
+/// One `[[source]]` table.
 #[derive(Debug, Parser)]
 pub(in crate::config) struct SourceTableArgs {
     /// Name of the source, which its devices show
@@ -85,9 +85,16 @@ pub(in crate::config) struct SourceTableArgs {
     #[arg(long, value_parser = value::user_name)]
     pub key: Option<String>,
     #[command(flatten)]
+    pub link: LinkArgs,
+}
+
+/// How one broker is connected to and read: by flags, or by the keys of a table.
+#[derive(Args, Debug)]
+pub(in crate::config) struct LinkArgs {
+    #[command(flatten)]
     pub broker: BrokerArgs,
     #[command(flatten)]
-    pub population: PopulationArgs,
+    pub reading: ReadingArgs,
 }
 
 /// Where HTTP is answered, for whom and how much.
@@ -145,13 +152,31 @@ pub(in crate::config) struct HttpArgs {
     pub stream_lag_max: u32,
 }
 
-/// How every retained status is read, and which messages this instance takes.
+/// How retained statuses are read from a broker.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reading statuses")]
-pub(in crate::config) struct PopulationArgs {
+pub(in crate::config) struct ReadingArgs {
     /// Longest silence after which the replay of retained messages counts as over, 1 to 3600000 ms
     #[arg(long, value_name = "MS", value_parser = value::milliseconds(1..=INTERVAL_MAX_MS), default_value = "2000")]
     pub quiet_interval_ms: Duration,
+    /// How many retained messages brokers are known to send to one subscription, ascending; if fewer than the first arrive, nothing was dropped; by default 1000,5000,50000, without --broker 5000,50000
+    #[arg(long, value_name = "LIST", value_parser = value::replay_limits)]
+    pub replay_limits: Option<value::ReplayLimits>,
+    /// Time between two readings of every retained status in the background, 1 to 31536000 seconds, varied by a tenth
+    #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=RECONCILE_INTERVAL_MAX_SECONDS), default_value = "3600")]
+    pub reconcile_interval: Duration,
+    /// Connections that read retained statuses side by side, 1 to 64
+    #[arg(long, value_name = "N", value_parser = value::whole(1..=POPULATION_CONNECTIONS_MAX, ""), default_value = "4")]
+    pub population_connections: usize,
+    /// Read the broker's own counters under $SYS as evidence: true or false; by default true, without --broker false
+    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set)]
+    pub broker_counters: Option<bool>,
+}
+
+/// Which messages this instance takes, and what is known of the devices.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Reading statuses")]
+pub(in crate::config) struct PopulationArgs {
     /// Most bytes that wait for decoding, at least 65536; what arrives beyond is dropped and counted
     #[arg(long, value_name = "BYTES", value_parser = value::backlog_bytes, default_value = "1073741824")]
     pub backlog_max_bytes: usize,
@@ -164,18 +189,9 @@ pub(in crate::config) struct PopulationArgs {
     /// File with a device on each line, type/id or type,id: they are asked for by name if their type has more statuses than the broker sends at once. For each type in it, the list is taken to be complete
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub devices_file: Option<PathBuf>,
-    /// How many retained messages brokers are known to send to one subscription, ascending; if fewer than the first arrive, nothing was dropped; by default 1000,5000,50000, without --broker 5000,50000
-    #[arg(long, value_name = "LIST", value_parser = value::replay_limits)]
-    pub replay_limits: Option<value::ReplayLimits>,
     /// When the service counts as ready: complete (proof that no retained status is missing) or unproven (nothing speaks against it)
     #[arg(long, value_name = "EVIDENCE", value_parser = value::word([("complete", ReadyOn::Complete), ("unproven", ReadyOn::Unproven)]), default_value = "unproven")]
     pub ready_on: ReadyOn,
-    /// Time between two readings of every retained status in the background, 1 to 31536000 seconds, varied by a tenth
-    #[arg(long, value_name = "SECONDS", value_parser = value::seconds(1..=RECONCILE_INTERVAL_MAX_SECONDS), default_value = "3600")]
-    pub reconcile_interval: Duration,
-    /// Connections that read retained statuses side by side, 1 to 64
-    #[arg(long, value_name = "N", value_parser = value::whole(1..=POPULATION_CONNECTIONS_MAX, ""), default_value = "4")]
-    pub population_connections: usize,
     /// Connect as a scalable application, client id A:…, or A:…:{instance}; retained statuses are read as a:…
     #[arg(long, value_name = "INSTANCE", value_parser = value::scalable, num_args = 0..=1, default_missing_value = "")]
     pub scalable: Option<value::Scalable>,
@@ -185,9 +201,6 @@ pub(in crate::config) struct PopulationArgs {
     /// Share the messages with other instances of the same --store by a shared subscription, $share/GROUP/…; one of them reads what is retained
     #[arg(long, value_name = "GROUP", value_parser = value::application_id)]
     pub share: Option<String>,
-    /// Read the broker's own counters under $SYS as evidence: true or false; by default true, without --broker false
-    #[arg(long, value_name = "BOOL", value_parser = value::boolean, action = ArgAction::Set)]
-    pub broker_counters: Option<bool>,
 }
 
 /// Which store, and how it is reached.

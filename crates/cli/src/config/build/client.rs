@@ -1,28 +1,22 @@
 //! The subcommands that ask a running service.
 
-use std::path::Path;
-
 use super::super::arguments::{AskArgs, ServiceArgs};
 use super::super::value::{API_KEY, api_key};
 use super::super::{ClientSettings, ConfigError, ServiceSettings};
 use super::BuildContext;
-use super::secrets::{SecretNames, together};
+use super::secrets::{SecretSetting, together};
 use system::tls::ClientCertificate;
 
 impl BuildContext {
     pub(super) fn ask(&self, AskArgs { question, client }: AskArgs) -> Result<ClientSettings, ConfigError> {
-        let key = SecretNames {
+        let setting = SecretSetting {
             text: "api-key",
             file: "api-key-file",
+            what: API_KEY.to_owned(),
+            parse: api_key,
             why: "give the key or the file it is in, not both",
         };
-        let expected = format!("a file that holds {API_KEY}");
-        let read = |path: &Path| {
-            let line = self.secret_line("api-key-file", path)?;
-            line.and_then(|line| api_key(line.expose()).ok())
-                .ok_or_else(|| self.origins.expected("api-key-file", expected))
-        };
-        let key = self.secret(&key, client.api_key, client.api_key_file.as_deref(), read)?;
+        let key = self.origins.secret(&setting, client.api_key, client.api_key_file.as_deref())?;
         let service = ServiceSettings { key, ..self.service(client.service)? };
         Ok(ClientSettings { service, question, json: client.output.json })
     }
@@ -32,10 +26,10 @@ impl BuildContext {
         let files =
             together(("tls-client-cert", args.tls_client_cert), ("tls-client-key", args.tls_client_key))?;
         let certificate = files.map(|(certificate, key)| {
-            let certificate = self.readable("tls-client-cert", &certificate)?;
-            Ok(ClientCertificate { certificate, key: self.readable("tls-client-key", &key)? })
+            let certificate = self.origins.readable("tls-client-cert", certificate)?;
+            Ok(ClientCertificate { certificate, key: self.origins.readable("tls-client-key", key)? })
         });
-        let ca_file = self.certificates("ca-file", args.ca.ca_file)?;
+        let ca_file = self.origins.certificates("ca-file", args.ca.ca_file)?;
         Ok(ServiceSettings { url: args.url, key: None, ca_file, certificate: certificate.transpose()? })
     }
 }

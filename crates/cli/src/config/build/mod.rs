@@ -103,7 +103,7 @@ impl BuildContext {
     }
 
     fn serve(&self, args: ServeArgs) -> Result<Settings, Stop> {
-        let ServeArgs { organization, broker, sources, http, population, store, retention, log } = args;
+        let ServeArgs { organization, link, sources, http, population, store, retention, log } = args;
         let platform: PlatformArgs = self.origins.parse()?;
         let log = self.platform_log(&log, &platform);
         let dry_run = sources.dry_run.then_some(DryRunSettings { duration: sources.dry_run_seconds });
@@ -111,7 +111,7 @@ impl BuildContext {
         let mut service = service_name(&organization);
         let mut links = self.table_sources(&service, sources.profiles.profiles_file.as_deref())?;
         if links.is_empty() {
-            let source = self.only_source(organization, broker, &sources, population, &platform)?;
+            let source = self.only_source(organization, link, &sources, population, &platform)?;
             service.clone_from(&source.identity.organization);
             links.push(source);
         }
@@ -120,7 +120,7 @@ impl BuildContext {
             source.backlog_max_bytes = backlog_max_bytes;
         }
         let source = links.remove(0);
-        self.refuse_platform_only(&source.formats)?;
+        self.origins.refuse_platform_only(&source.formats)?;
         let http = self.http(http, &service)?;
         let store = self.retention(self.store(store, &service)?, &retention)?;
         if !store.location.is_shared() {
@@ -171,7 +171,7 @@ impl BuildContext {
         let log = self.platform_log(&args.log, &platform);
         // Another default than the service's, whose client id it must not take over.
         let application = Application { default_id: "devstatus-simulate", scalable: None };
-        let source = self.source(args.organization, args.broker, &platform, application)?;
+        let source = self.origins.source(args.organization, args.broker, &platform, application)?;
         let fleet = self.fleet(&args.fleet, source.identity.organization.clone())?;
         Ok(SimulateSettings { source, fleet, duration: args.duration, log })
     }
@@ -208,12 +208,12 @@ impl BuildContext {
 
     fn http(&self, args: HttpArgs, organization: &str) -> Result<HttpSettings, ConfigError> {
         let KeysFileArgs { keys_file } = args.keys_file;
-        let readable = |setting, path: &Option<PathBuf>| {
-            path.as_deref().map(|path| self.readable(setting, path)).transpose()
+        let readable = |setting, path: Option<PathBuf>| {
+            path.map(|path| self.origins.readable(setting, path)).transpose()
         };
-        let certificate = readable("tls-cert", &args.tls_cert)?;
-        let key = readable("tls-key", &args.tls_key)?;
-        let client_ca = readable("tls-client-ca", &args.tls_client_ca)?;
+        let certificate = readable("tls-cert", args.tls_cert)?;
+        let key = readable("tls-key", args.tls_key)?;
+        let client_ca = readable("tls-client-ca", args.tls_client_ca)?;
         let tls = together(("tls-cert", certificate), ("tls-key", key))?;
         if tls.is_none() && client_ca.is_some() {
             return Err(ConfigError::Missing(vec!["tls-cert", "tls-key"]));

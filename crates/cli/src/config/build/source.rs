@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::arguments::{
-    BrokerArgs, OrganizationArgs, PlatformArgs, PopulationArgs, SYSTEM_TRUST_STORE, SourceArgs,
+    BrokerArgs, LinkArgs, OrganizationArgs, PlatformArgs, PopulationArgs, ReadingArgs, SYSTEM_TRUST_STORE,
+    SourceArgs,
 };
-use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of};
+use super::super::grammar::Origins;
+use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of, password};
 use super::super::{ConfigError, broker_url, names_file, profiles};
-use super::BuildContext;
-use super::secrets::{SecretNames, together};
+use super::secrets::{SecretSetting, together};
+use super::{BuildContext, service_name};
 use formats::catalog::{Formats, IOT_PLATFORM};
 use mqtt::settings::{Endpoint, Login};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, PopulationSettings, Share, SourceSettings};
@@ -29,6 +31,65 @@ pub(super) struct Application {
 }
 
 impl BuildContext {
+    /// The source that flags describe.
+    pub(super) fn only_source(
+        &self,
+        organization: OrganizationArgs,
+        LinkArgs { broker, reading }: LinkArgs,
+        sources: &SourceArgs,
+        args: PopulationArgs,
+        platform: &PlatformArgs,
+    ) -> Result<SourceSettings, ConfigError> {
+        let share = self.origins.share(&args)?;
+        let explicit_broker = broker.broker.is_some();
+        let file = sources.profiles.profiles_file.as_deref();
+        let formats = profiles::formats(&sources.source, &self.tables(), file, &self.origins)?;
+        if !explicit_broker && !formats.are_platform_only() {
+            // The platform's brokers have no other messages.
+            return Err(ConfigError::Missing(vec!["broker"]));
+        }
+        let source = if formats.has(IOT_PLATFORM) {
+            let application = Application { default_id: "devstatus", scalable: args.scalable.clone() };
+            self.origins.source(organization, broker, platform, application)?
+        } else {
+            self.origins.other_source(service_name(&organization), organization.key, broker)?
+        };
+        let mut types: BTreeSet<String> = args.types.into_iter().collect();
+        if let Some(path) = &args.types_file {
+            types.extend(names_file::types(path, &self.origins)?);
+        }
+        let devices = args.devices_file.as_deref().map(|path| names_file::devices(path, &self.origins));
+        let population = PopulationSettings {
+            types: types.into_iter().collect(),
+            devices: devices.transpose()?.unwrap_or_default(),
+            ..population(&reading, explicit_broker)
+        };
+        Ok(SourceSettings { formats, population, share, quiet_interval: reading.quiet_interval_ms, ..source })
+    }
+
+    /// The profile or the rules of a source, as text.
+    pub(super) fn source_description(
+        &self,
+        name: &str,
+        profiles_file: Option<&Path>,
+    ) -> Result<String, ConfigError> {
+        // Refuses a name that no source has, and a file that cannot be used.
+        let tables = self.tables();
+        profiles::formats(&[name.to_owned()], &tables, profiles_file, &self.origins)?;
+        if let Some(text) = formats::catalog::description(name) {
+            return Ok(text.to_owned());
+        }
+        let of_file = profiles_file.map(|path| profiles::read(path, &self.origins)).transpose()?;
+        let described = [Some(tables.text), of_file.as_deref()]
+            .into_iter()
+            .flatten()
+            .find_map(|text| profiles::table_of(text, name));
+        Ok(described
+            .map_or_else(|| format!("`{name}` is a profile of a file\n"), |table| table.to_owned() + "\n"))
+    }
+}
+
+impl Origins {
     /// Whom the source connects to, and as whom. What only the service needs is filled in by the caller.
     pub(super) fn source(
         &self,
@@ -66,49 +127,14 @@ impl BuildContext {
         })
     }
 
-    /// The source that flags describe.
-    pub(super) fn only_source(
-        &self,
-        organization: OrganizationArgs,
-        broker: BrokerArgs,
-        sources: &SourceArgs,
-        population: PopulationArgs,
-        platform: &PlatformArgs,
-    ) -> Result<SourceSettings, ConfigError> {
-        let share = self.share(&population)?;
-        let explicit_broker = broker.broker.is_some();
-        let file = sources.profiles.profiles_file.as_deref();
-        let formats = profiles::formats(&sources.source, &self.tables(), file, &self.origins)?;
-        if !explicit_broker && !formats.are_platform_only() {
-            // The platform's brokers have no other messages.
-            return Err(ConfigError::Missing(vec!["broker"]));
-        }
-        let source = if formats.has(IOT_PLATFORM) {
-            let application = Application { default_id: "devstatus", scalable: population.scalable.clone() };
-            self.source(organization, broker, platform, application)?
-        } else {
-            self.other_source(organization, broker)?
-        };
-        let quiet_interval = population.quiet_interval_ms;
-        let population = self.population(population, explicit_broker)?;
-        Ok(SourceSettings { formats, population, share, quiet_interval, ..source })
-    }
-
     /// A broker without the IoT platform: no organization is needed.
     pub(super) fn other_source(
         &self,
-        organization: OrganizationArgs,
+        name: String,
+        key: Option<String>,
         broker: BrokerArgs,
     ) -> Result<SourceSettings, ConfigError> {
-        let OrganizationArgs { organization, key, service_name, .. } = organization;
-        let has_token = broker.token.is_some() || broker.token_file.is_some();
-        match (&key, has_token) {
-            (None, true) => return Err(ConfigError::Missing(vec!["key"])),
-            (Some(_), false) => return Err(ConfigError::Missing(vec!["token"])),
-            (None, false) | (Some(_), true) => {}
-        }
         let login = self.login(key, &broker)?;
-        let name = service_name.or(organization).unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let endpoint = broker.broker.clone().ok_or(ConfigError::Missing(vec!["broker"]))?;
         let application = broker.id.clone().unwrap_or_else(|| name.clone());
         let identity = BrokerIdentity { organization: name, application, kind: ApplicationKind::Client };
@@ -121,7 +147,7 @@ impl BuildContext {
             return Ok(());
         }
         let settings = ["map-limit", "partition", "share", "scalable", "types", "types-file", "devices-file"];
-        match settings.into_iter().find_map(|setting| self.origins.of(setting)) {
+        match settings.into_iter().find_map(|setting| self.of(setting)) {
             Some(origin) => {
                 let why = "it can be used with the source iot-platform alone".to_owned();
                 Err(ConfigError::Source { origin, why })
@@ -130,33 +156,8 @@ impl BuildContext {
         }
     }
 
-    /// The profile or the rules of a source, as text.
-    pub(super) fn source_description(
-        &self,
-        name: &str,
-        profiles_file: Option<&Path>,
-    ) -> Result<String, ConfigError> {
-        // Refuses a name that no source has, and a file that cannot be used.
-        let tables = self.tables();
-        profiles::formats(&[name.to_owned()], &tables, profiles_file, &self.origins)?;
-        if let Some(text) = formats::catalog::description(name) {
-            return Ok(text.to_owned());
-        }
-        let of_file = profiles_file.map(|path| profiles::read(path, &self.origins)).transpose()?;
-        let described = [Some(tables.text), of_file.as_deref()]
-            .into_iter()
-            .flatten()
-            .find_map(|text| profiles::table_of(text, name));
-        Ok(described
-            .map_or_else(|| format!("`{name}` is a profile of a file\n"), |table| table.to_owned() + "\n"))
-    }
-
     /// Names at once everything that has no default and is given nowhere.
-    pub(super) fn require(
-        &self,
-        organization: &OrganizationArgs,
-        broker: &BrokerArgs,
-    ) -> Result<(), ConfigError> {
+    fn require(&self, organization: &OrganizationArgs, broker: &BrokerArgs) -> Result<(), ConfigError> {
         let explicit_broker = broker.broker.is_some();
         let key = organization.key.is_some();
         let token = broker.token.is_some() || broker.token_file.is_some();
@@ -177,28 +178,21 @@ impl BuildContext {
         }
     }
 
-    pub(super) fn login(
-        &self,
-        key: Option<String>,
-        broker: &BrokerArgs,
-    ) -> Result<Option<Login>, ConfigError> {
-        let names = SecretNames {
+    fn login(&self, key: Option<String>, broker: &BrokerArgs) -> Result<Option<Login>, ConfigError> {
+        let setting = SecretSetting {
             text: "token",
             file: "token-file",
+            what: format!("the token, {LOGIN}"),
+            parse: password,
             why: "give the token or the file it is in, not both",
         };
-        let read = |path: &Path| {
-            let expected =
-                || self.origins.expected("token-file", format!("a file that holds the token, {LOGIN}"));
-            self.secret_line("token-file", path)?.ok_or_else(expected)
-        };
-        let Some(key) = key else { return Ok(None) };
-        let token = self.secret(&names, broker.token.clone(), broker.token_file.as_deref(), read)?;
-        Ok(token.map(|token| Login { key, token }))
+        let token = self.secret(&setting, broker.token.clone(), broker.token_file.as_deref())?;
+        let login = together(("key", key), ("token", token))?;
+        Ok(login.map(|(key, token)| Login { key, token }))
     }
 
     /// The organization that is given, or else the one in the key; they must be one.
-    pub(super) fn organization(
+    fn organization(
         &self,
         named: Option<String>,
         login: Option<&Login>,
@@ -206,52 +200,25 @@ impl BuildContext {
     ) -> Result<String, ConfigError> {
         let in_key = login.and_then(|login| organization_of(&login.key));
         if in_key.is_none() && login.is_some() && !explicit_broker {
-            return Err(self.origins.expected("key", "an API key of the form a-{organization}-{random}"));
+            return Err(self.expected("key", "an API key of the form a-{organization}-{random}"));
         }
         if let (Some(named), Some(in_key)) = (&named, in_key)
             && named != in_key
         {
             let why = "the second part of the API key is another organization";
-            return Err(self
-                .origins
-                .contradiction("organization", "key", why)
-                .unwrap_or_else(missing_organization));
+            return Err(self.contradiction("organization", "key", why).unwrap_or_else(missing_organization));
         }
         named.or_else(|| in_key.map(str::to_owned)).ok_or_else(missing_organization)
     }
 
-    pub(super) fn population(
-        &self,
-        args: PopulationArgs,
-        explicit_broker: bool,
-    ) -> Result<PopulationSettings, ConfigError> {
-        let mut types: BTreeSet<String> = args.types.into_iter().collect();
-        if let Some(path) = &args.types_file {
-            types.extend(names_file::types(path, &self.origins)?);
-        }
-        let devices = args.devices_file.as_deref().map(|path| names_file::devices(path, &self.origins));
-        let limits: &[u64] = if explicit_broker { &REPLAY_LIMITS } else { &REPLAY_LIMITS[1..] };
-        Ok(PopulationSettings {
-            types: types.into_iter().collect(),
-            devices: devices.transpose()?.unwrap_or_default(),
-            replay_limits: args.replay_limits.map_or_else(|| limits.to_vec(), |limits| limits.0),
-            reconcile_interval: args.reconcile_interval,
-            connections: args.population_connections,
-            ready_on: args.ready_on,
-            // The platform ends a connection that asks for them.
-            broker_counters: args.broker_counters.unwrap_or(explicit_broker),
-        })
-    }
-
     /// Which part of the messages is taken.
-    pub(super) fn share(&self, args: &PopulationArgs) -> Result<Share, ConfigError> {
+    fn share(&self, args: &PopulationArgs) -> Result<Share, ConfigError> {
         let is_scalable = matches!(args.scalable, Some(Scalable::Yes(_)));
         let twice = "messages are shared in one way or the other";
         let scalable = "a scalable application shares its messages anyway";
         let contradiction = self
-            .origins
             .contradiction("partition", "share", twice)
-            .or_else(|| self.origins.contradiction("share", "scalable", scalable).filter(|_| is_scalable));
+            .or_else(|| self.contradiction("share", "scalable", scalable).filter(|_| is_scalable));
         match (contradiction, args.partition, &args.share) {
             (Some(refusal), _, _) => Err(refusal),
             (None, Some(partition), _) => Ok(Share::Types(partition)),
@@ -275,37 +242,49 @@ impl BuildContext {
         })
     }
 
-    /// The refusal of a setting of TLS beside a URL without. It may stand in a weaker layer than the URL.
-    fn refuse_without_tls(&self, setting: &str, broker: &BrokerArgs) -> Option<ConfigError> {
-        let (given, url) = (self.origins.of(setting)?, self.origins.of("broker")?);
-        let is_default = setting == "ca-file" && broker.ca.ca_file == Path::new(SYSTEM_TRUST_STORE);
-        let is_meant = given.same_layer(&url) && !is_default;
-        let why = "mqtt:// and ws:// use no certificates";
-        is_meant.then_some(ConfigError::Contradiction { one: given, other: url, why })
-    }
-
     /// What is shown to the broker: both files, readable and of one pair.
     fn broker_certificate(&self, broker: &BrokerArgs) -> Result<Option<ClientCertificate>, ConfigError> {
         let (certificate, key) =
             (("broker-cert", broker.broker_cert.clone()), ("broker-key", broker.broker_key.clone()));
         let Some((certificate, key)) = together(certificate, key)? else { return Ok(None) };
         let files = ClientCertificate { certificate, key };
-        let unreadable =
-            |setting, source| ConfigError::ReadFile { origin: self.origins.origin(setting), source };
+        let unreadable = |setting, source| ConfigError::ReadFile { origin: self.origin(setting), source };
         files.check().map_err(|error| match error {
             ClientCertificateError::ReadCertificate(source) => unreadable("broker-cert", source),
             ClientCertificateError::ReadKey(source) => unreadable("broker-key", source),
             ClientCertificateError::NoCertificate => {
-                self.origins.expected("broker-cert", "a PEM file with a certificate")
+                self.expected("broker-cert", "a PEM file with a certificate")
             }
             ClientCertificateError::NoKey => {
-                self.origins.expected("broker-key", "a PEM file with a private key that is not encrypted")
+                self.expected("broker-key", "a PEM file with a private key that is not encrypted")
             }
             ClientCertificateError::AnotherKey => {
-                self.origins.expected("broker-key", "the private key of the certificate of broker-cert")
+                self.expected("broker-key", "the private key of the certificate of broker-cert")
             }
         })?;
         Ok(Some(files))
+    }
+
+    /// The refusal of a setting of TLS beside a URL without. It may stand in a weaker layer than the URL.
+    fn refuse_without_tls(&self, setting: &str, broker: &BrokerArgs) -> Option<ConfigError> {
+        let (given, url) = (self.of(setting)?, self.of("broker")?);
+        let is_default = setting == "ca-file" && broker.ca.ca_file == Path::new(SYSTEM_TRUST_STORE);
+        let is_meant = given.same_layer(&url) && !is_default;
+        let why = "mqtt:// and ws:// use no certificates";
+        is_meant.then_some(ConfigError::Contradiction { one: given, other: url, why })
+    }
+}
+
+/// How retained statuses are read. The defaults depend on whose broker it is.
+pub(super) fn population(args: &ReadingArgs, explicit_broker: bool) -> PopulationSettings {
+    let limits: &[u64] = if explicit_broker { &REPLAY_LIMITS } else { &REPLAY_LIMITS[1..] };
+    PopulationSettings {
+        replay_limits: args.replay_limits.clone().map_or_else(|| limits.to_vec(), |limits| limits.0),
+        reconcile_interval: args.reconcile_interval,
+        connections: args.population_connections,
+        // The platform ends a connection that asks for them.
+        broker_counters: args.broker_counters.unwrap_or(explicit_broker),
+        ..PopulationSettings::default()
     }
 }
 

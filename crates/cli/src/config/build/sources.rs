@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::arguments::{ConfigArgs, OrganizationArgs, SourceTableArgs};
-use super::super::source_tables::{self, REPLACED, SourceTable};
+use super::super::arguments::{LinkArgs, SourceTableArgs};
+use super::super::source_tables::{self, SourceTable};
 use super::super::value::organization_of;
 use super::super::{ConfigError, Stop, profiles};
-use super::BuildContext;
+use super::{BuildContext, source};
 use formats::catalog::{Formats, IOT_PLATFORM};
 use presence::payload::SOURCE_MAX_BYTES;
 use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
@@ -21,19 +21,14 @@ impl BuildContext {
     ) -> Result<Vec<SourceSettings>, Stop> {
         let tables = source_tables::read(&self.tables())?;
         let Some(first) = tables.first() else { return Ok(Vec::new()) };
-        if let Some(one) = REPLACED.iter().find_map(|setting| self.origins.of(setting)) {
+        if let Some(one) = source_tables::replaced().find_map(|setting| self.origins.of(setting)) {
             let why = "with [[source]] tables, each source has its own";
             return Err(ConfigError::Contradiction { one, other: first.at.clone(), why }.into());
         }
         let mut sources: Vec<SourceSettings> = Vec::new();
         for table in &tables {
             let args = table.parse()?;
-            let context = BuildContext {
-                origins: table.origins.clone(),
-                state: self.state.clone(),
-                file: self.file.clone(),
-            };
-            let source = context.table_source(table, args, service, profiles_file);
+            let source = self.table_source(table, args, service, profiles_file);
             let source = source.map_err(|error| table.refusal(error))?;
             refuse_beside(table, &source, &sources)?;
             sources.push(source);
@@ -48,7 +43,8 @@ impl BuildContext {
         service: &str,
         profiles_file: Option<&Path>,
     ) -> Result<SourceSettings, ConfigError> {
-        let SourceTableArgs { name, format, key, mut broker, population } = args;
+        let SourceTableArgs { name, format, key, link } = args;
+        let LinkArgs { mut broker, reading } = link;
         let missing =
             [("name", name.is_none()), ("format", format.is_empty()), ("broker", broker.broker.is_none())];
         let missing: Vec<_> =
@@ -56,7 +52,7 @@ impl BuildContext {
         let (Some(name), true) = (name, missing.is_empty()) else {
             return Err(ConfigError::Missing(missing));
         };
-        let formats = profiles::formats(&format, &self.tables(), profiles_file, &self.origins)?;
+        let formats = profiles::formats(&format, &self.tables(), profiles_file, &table.origins)?;
         let reads_platform = formats.has(IOT_PLATFORM);
         if name == IOT_PLATFORM && !formats.are_platform_only() {
             return Err(table.origins.expected("name", "another name: iot-platform is that of its format"));
@@ -67,14 +63,7 @@ impl BuildContext {
             key.as_deref().and_then(organization_of).filter(|_| reads_platform).map(str::to_owned);
         let application = broker.id.clone();
         broker.id.get_or_insert_with(|| format!("{service}-{name}"));
-        let organization_args = OrganizationArgs {
-            organization: None,
-            key,
-            service_name: Some(service.to_owned()),
-            config: ConfigArgs { config: None },
-        };
-        let quiet_interval = population.quiet_interval_ms;
-        let source = self.other_source(organization_args, broker)?;
+        let source = table.origins.other_source(service.to_owned(), key, broker)?;
         let identity = match organization {
             // The platform's own broker, which wants its form of a client id.
             Some(organization) => BrokerIdentity {
@@ -84,13 +73,12 @@ impl BuildContext {
             },
             None => source.identity,
         };
-        let population = self.population(population, true)?;
         Ok(SourceSettings {
             name: Some(name.into()),
             identity,
             formats,
-            population,
-            quiet_interval,
+            quiet_interval: reading.quiet_interval_ms,
+            population: source::population(&reading, true),
             ..source
         })
     }

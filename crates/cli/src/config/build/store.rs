@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::super::ConfigError;
 use super::super::arguments::{OrganizationArgs, RetentionArgs, StoreArgs};
-use super::super::value::{LOGIN, organization_of};
+use super::super::value::{LOGIN, organization_of, password};
+use super::secrets::SecretSetting;
 use super::{BuildContext, missing_name};
 use store::settings::{Location, StoreSettings, default_schema};
 
@@ -16,7 +17,7 @@ impl BuildContext {
         self.add_store_password(args.store_password_file.as_deref(), &mut location)?;
         Ok(StoreSettings {
             schema: args.store_schema.unwrap_or_else(|| default_schema(organization)),
-            ca_file: self.certificates("store-ca-file", args.store_ca_file)?,
+            ca_file: self.origins.certificates("store-ca-file", args.store_ca_file)?,
             ..StoreSettings::at(location)
         })
     }
@@ -69,31 +70,29 @@ impl BuildContext {
     }
 
     /// Takes the password of the store from its file, unless a stronger URL has one.
-    pub(super) fn add_store_password(
-        &self,
-        file: Option<&Path>,
-        location: &mut Location,
-    ) -> Result<(), ConfigError> {
-        let Some(file) = file else { return Ok(()) };
-        let (origins, name) = (&self.origins, "store-password-file");
-        let (of_file, of_url) = (origins.of(name), origins.of("store"));
-        let same_layer = of_file.iter().zip(&of_url).any(|(file, url)| file.same_layer(url));
-        let contradiction =
-            |why| same_layer.then(|| origins.contradiction(name, "store", why)).flatten().map_or(Ok(()), Err);
-        let server = match location {
-            Location::Postgres(server) | Location::Valkey(server) => server,
-            Location::Memory | Location::Sqlite(_) => {
-                return contradiction("this store asks for no password");
-            }
+    fn add_store_password(&self, file: Option<&Path>, location: &mut Location) -> Result<(), ConfigError> {
+        let setting = SecretSetting {
+            text: "store",
+            file: "store-password-file",
+            what: format!("the password, {LOGIN}"),
+            parse: password,
+            why: "give the password in the URL or the file it is in, not both",
         };
-        if server.password.is_some() {
-            contradiction("give the password in the URL or the file it is in, not both")?;
-            if of_file.iter().zip(&of_url).any(|(file, url)| url.stronger_than(file)) {
-                return Ok(());
+        match location {
+            Location::Postgres(server) | Location::Valkey(server) => {
+                server.password = self.origins.secret(&setting, server.password.take(), file)?;
+                Ok(())
+            }
+            Location::Memory | Location::Sqlite(_) => {
+                let (file, url) = (self.origins.of(setting.file), self.origins.of(setting.text));
+                match file.zip(url) {
+                    Some((one, other)) if one.same_layer(&other) => {
+                        let why = "this store asks for no password";
+                        Err(ConfigError::Contradiction { one, other, why })
+                    }
+                    Some(_) | None => Ok(()),
+                }
             }
         }
-        let expected = || origins.expected(name, format!("a file that holds the password, {LOGIN}"));
-        server.password = Some(self.secret_line(name, file)?.ok_or_else(expected)?);
-        Ok(())
     }
 }

@@ -253,7 +253,7 @@ fn contradictions() {
             (
                 "-o org --broker mqtt://h --store postgres://u:p@h --store-password-file {dir}/token",
                 &[],
-                "--store-password-file contradicts --store: give the password in the URL or the file it is in, not both",
+                "--store contradicts --store-password-file: give the password in the URL or the file it is in, not both",
             ),
             (
                 "-o org --broker mqtt://h --store memory: --store-password-file {dir}/token",
