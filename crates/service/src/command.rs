@@ -10,7 +10,8 @@ use crate::log::start_log;
 use crate::progress::Screen;
 use crate::{demo, hide_secrets};
 use cli::client::{self, ClientError};
-use cli::config::{self, ClientSettings, Command, ExportSettings, ImportSettings, Settings, Stop};
+use cli::config::{self, ClientSettings, Command, ExchangeSettings, Settings, Stop};
+use cli::exchange::settings::ExportFormat;
 use cli::exchange::{self, ExchangeError};
 use cli::{keys, rules, simulate, sources};
 use formats::catalog::Formats;
@@ -35,8 +36,7 @@ pub fn run_given(make_api: MakeApi) -> ExitCode {
         Command::Serve(settings) => settings.log,
         Command::Demo(settings) => settings.log,
         Command::Simulate(settings) => settings.log,
-        Command::Export(settings) => settings.log,
-        Command::Import(settings) => settings.log,
+        Command::Export(settings, _) | Command::Import(settings) => settings.log,
         Command::Keys(settings) => settings.log,
         Command::TestRules(settings) => settings.log,
         Command::Client(settings) => return ask(settings.clone()),
@@ -93,7 +93,7 @@ fn run(command: Command, make_api: MakeApi, screen: Screen) -> Result<(), AnyErr
                 Ok(demo::run(settings, make_api, shutdown, |text| drop(show(text))).await?)
             }
             Command::Simulate(settings) => Ok(simulate::run(settings, shutdown).await?),
-            Command::Export(settings) => Ok(export(settings, &screen, shutdown).await?),
+            Command::Export(settings, format) => Ok(export(settings, format, &screen, shutdown).await?),
             Command::Import(settings) => Ok(import(settings, &screen, shutdown).await?),
             Command::Keys(settings) => Ok(keys::run(settings, show)?),
             Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
@@ -174,11 +174,12 @@ fn notify_settings_again() -> Result<NotifySettings, String> {
 }
 
 async fn export(
-    settings: ExportSettings,
+    settings: ExchangeSettings,
+    format: ExportFormat,
     screen: &Screen,
     shutdown: CancellationToken,
 ) -> Result<(), ExchangeError> {
-    let ExportSettings { store, format, file, .. } = settings;
+    let ExchangeSettings { store, file, .. } = settings;
     let bar = screen.count("{pos} of {len} devices, {per_sec}");
     let devices = exchange::export(&store, format, file, bar.clone(), shutdown).await;
     bar.finish_and_clear();
@@ -187,11 +188,11 @@ async fn export(
 }
 
 async fn import(
-    settings: ImportSettings,
+    settings: ExchangeSettings,
     screen: &Screen,
     shutdown: CancellationToken,
 ) -> Result<(), ExchangeError> {
-    let ImportSettings { store, file, .. } = settings;
+    let ExchangeSettings { store, file, .. } = settings;
     let bar = screen.count("{bytes} of {total_bytes}, {bytes_per_sec}");
     let devices = exchange::import(&store, file, bar.clone(), shutdown).await;
     bar.finish_and_clear();

@@ -66,8 +66,7 @@ fn secrets(command: &Command) -> Vec<&str> {
     let (login, location) = match command {
         Command::Serve(settings) => (settings.source.login.as_ref(), Some(&settings.store.location)),
         Command::Simulate(settings) => (settings.source.login.as_ref(), None),
-        Command::Export(settings) => (None, Some(&settings.store.location)),
-        Command::Import(settings) => (None, Some(&settings.store.location)),
+        Command::Export(settings, _) | Command::Import(settings) => (None, Some(&settings.store.location)),
         Command::TestRules(settings) => (None, Some(&settings.store.location)),
         Command::Client(settings) => return settings.service.key.iter().map(|key| key.expose()).collect(),
         Command::Demo(_) | Command::Keys(_) | Command::TestSource(_) => (None, None),

@@ -116,21 +116,11 @@ pub struct SimulateSettings {
     pub log: LogSettings,
 }
 
-/// What an export needs.
+/// What an export or import needs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ExportSettings {
+pub struct ExchangeSettings {
     pub store: StoreSettings,
-    pub format: ExportFormat,
-    /// `None`: standard output.
-    pub file: Option<PathBuf>,
-    pub log: LogSettings,
-}
-
-/// What an import needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImportSettings {
-    pub store: StoreSettings,
-    /// `None`: standard input.
+    /// `None`: standard output or input.
     pub file: Option<PathBuf>,
     pub log: LogSettings,
 }
@@ -204,8 +194,8 @@ pub enum Command {
     Serve(Settings),
     Demo(DemoSettings),
     Simulate(SimulateSettings),
-    Export(ExportSettings),
-    Import(ImportSettings),
+    Export(ExchangeSettings, ExportFormat),
+    Import(ExchangeSettings),
     Keys(KeysSettings),
     Client(ClientSettings),
     TestRules(RulesTestSettings),

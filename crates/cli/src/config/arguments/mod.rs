@@ -69,7 +69,7 @@ pub(super) enum Verb {
     /// Writes what a store keeps of every device, as JSON Lines or CSV
     Export(ExportArgs),
     /// Merges an export into a store that no service uses meanwhile
-    Import(ImportArgs),
+    Import(ExchangeArgs),
     /// Makes, lists and revokes API keys
     #[command(subcommand)]
     Keys(KeysVerb),
@@ -340,11 +340,7 @@ pub(super) struct FleetArgs {
 #[derive(Args, Debug)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    pub organization: OrganizationArgs,
-    #[command(flatten)]
-    pub store: StoreArgs,
-    #[command(flatten)]
-    pub file: ExchangedFileArgs,
+    pub exchange: ExchangeArgs,
     /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, in which cells that a spreadsheet would run as a formula are escaped
     #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = value::word([
         ("jsonl", ExportFormat::JsonLines),
@@ -352,28 +348,19 @@ pub(super) struct ExportArgs {
         ("csv-spreadsheet", ExportFormat::CsvForSpreadsheet),
     ]))]
     pub format: ExportFormat,
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ImportArgs {
+pub(super) struct ExchangeArgs {
     #[command(flatten)]
     pub organization: OrganizationArgs,
     #[command(flatten)]
     pub store: StoreArgs,
-    #[command(flatten)]
-    pub file: ExchangedFileArgs,
+    /// File to export to or import from; by default standard output or input
+    #[arg(long, help_heading = "Export and import", value_name = "FILE", value_parser = value::path_or_stream)]
+    pub file: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Export and import")]
-pub(super) struct ExchangedFileArgs {
-    /// File to export to or import from; by default standard output or input
-    #[arg(long, value_name = "FILE", value_parser = value::path_or_stream)]
-    pub file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -11,7 +11,7 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{
-    Cli, ConfigVerb, DemoArgs, ExchangedFileArgs, FleetArgs, HttpArgs, KeysFileArgs, KeysListArgs, KeysVerb,
+    Cli, ConfigVerb, DemoArgs, ExchangeArgs, FleetArgs, HttpArgs, KeysFileArgs, KeysListArgs, KeysVerb,
     LogArgs, NamedSourceArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, SimulateArgs,
     SourcesVerb, Verb,
 };
@@ -21,9 +21,9 @@ use super::grammar::{Origins, grammar};
 use super::layers::StateDirectories;
 use super::toml::{REPUBLISH, WEBHOOKS};
 use super::{
-    Command, ConfigError, DemoSettings, DryRunSettings, ExportSettings, ImportSettings, KeysAction,
-    KeysSettings, LogLevel, LogSettings, Settings, SimulateSettings, Stop, profiles, republish_table,
-    rule_tables, show, webhook_tables,
+    Command, ConfigError, DemoSettings, DryRunSettings, ExchangeSettings, KeysAction, KeysSettings, LogLevel,
+    LogSettings, Settings, SimulateSettings, Stop, profiles, republish_table, rule_tables, show,
+    webhook_tables,
 };
 use secrets::together;
 use server::feed::settings::FeedSettings;
@@ -49,17 +49,8 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         Verb::Serve(args) => Command::Serve(context.serve(args)?),
         Verb::Demo(args) => Command::Demo(context.demo(&args)?),
         Verb::Simulate(args) => Command::Simulate(context.simulate(args)?),
-        Verb::Export(args) => Command::Export(ExportSettings {
-            store: context.kept_store(args.organization, args.store)?,
-            format: args.format,
-            file: exchanged(args.file),
-            log: log(&args.log),
-        }),
-        Verb::Import(args) => Command::Import(ImportSettings {
-            store: context.kept_store(args.organization, args.store)?,
-            file: exchanged(args.file),
-            log: log(&args.log),
-        }),
+        Verb::Export(args) => Command::Export(context.exchange(args.exchange)?, args.format),
+        Verb::Import(args) => Command::Import(context.exchange(args)?),
         Verb::Keys(verb) => Command::Keys(context.keys(verb)?),
         Verb::Ask(args) => Command::Client(context.ask(*args)?),
         Verb::Sources { verb } => context.about_sources(verb)?,
@@ -174,6 +165,13 @@ impl BuildContext {
         let source = self.origins.source(args.organization, args.broker, &platform, application)?;
         let fleet = self.fleet(&args.fleet, source.identity.organization.clone())?;
         Ok(SimulateSettings { source, fleet, duration: args.duration, log })
+    }
+
+    fn exchange(&self, args: ExchangeArgs) -> Result<ExchangeSettings, ConfigError> {
+        let store = self.kept_store(args.organization, args.store)?;
+        // `-` is the standard stream, as elsewhere.
+        let file = args.file.filter(|path| path != Path::new("-"));
+        Ok(ExchangeSettings { store, file, log: log(&args.log) })
     }
 
     fn keys(&self, verb: KeysVerb) -> Result<KeysSettings, ConfigError> {
@@ -297,9 +295,4 @@ fn log(args: &LogArgs) -> LogSettings {
         2.. => LogLevel::Trace,
     };
     LogSettings { format: args.log_format, level }
-}
-
-/// The file of an export or import; `-` is the standard stream, as elsewhere.
-fn exchanged(args: ExchangedFileArgs) -> Option<PathBuf> {
-    args.file.filter(|path| path != Path::new("-"))
 }

@@ -385,9 +385,11 @@ fn an_export_needs_no_login_but_a_store_that_outlives_the_process() {
     let files = Files::new();
     let ini = files.add("application.cfg", INI);
     let line = format!("export -c {} --format csv --file out.csv", ini.display());
-    let Ok(Command::Export(settings)) = run(&files, &line, &[("HOME", "/home/u")]) else { panic!("{line}") };
+    let Ok(Command::Export(settings, format)) = run(&files, &line, &[("HOME", "/home/u")]) else {
+        panic!("{line}")
+    };
     assert_eq!(settings.store.location, Location::Sqlite("/home/u/.local/state/devstatus/abc123.db".into()));
-    assert_eq!((settings.format, settings.file), (ExportFormat::Csv, Some("out.csv".into())));
+    assert_eq!((format, settings.file), (ExportFormat::Csv, Some("out.csv".into())));
     let Ok(Command::Import(settings)) = run(&files, "import --store sqlite:x --file -", &[]) else {
         panic!()
     };
