@@ -24,10 +24,14 @@ static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     keys
 });
 
-/// The settings of the service itself that tables take the place of: the same, but for the name.
+/// The settings that only a source has which flags describe.
+pub(super) const OF_ONLY_SOURCE: [&str; 6] =
+    ["types", "types-file", "devices-file", "scalable", "partition", "share"];
+
+/// The settings of the service that say nothing beside tables.
 pub(super) fn replaced() -> impl Iterator<Item = &'static str> {
     let shared = KEYS.iter().map(String::as_str).filter(|key| !["name", "format"].contains(key));
-    ["source", "token"].into_iter().chain(shared)
+    ["source", "token"].into_iter().chain(OF_ONLY_SOURCE).chain(shared)
 }
 
 /// One table.

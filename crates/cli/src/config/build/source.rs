@@ -8,6 +8,7 @@ use super::super::arguments::{
     SourceArgs,
 };
 use super::super::grammar::Origins;
+use super::super::source_tables::OF_ONLY_SOURCE;
 use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of, password};
 use super::super::{ConfigError, broker_url, names_file, profiles};
 use super::secrets::{SecretSetting, together};
@@ -146,8 +147,8 @@ impl Origins {
         if formats.are_platform_only() {
             return Ok(());
         }
-        let settings = ["map-limit", "partition", "share", "scalable", "types", "types-file", "devices-file"];
-        match settings.into_iter().find_map(|setting| self.of(setting)) {
+        let mut settings = ["map-limit"].into_iter().chain(OF_ONLY_SOURCE);
+        match settings.find_map(|setting| self.of(setting)) {
             Some(origin) => {
                 let why = "it can be used with the source iot-platform alone".to_owned();
                 Err(ConfigError::Source { origin, why })

@@ -22,7 +22,7 @@ impl BuildContext {
         let tables = source_tables::read(&self.tables())?;
         let Some(first) = tables.first() else { return Ok(Vec::new()) };
         if let Some(one) = source_tables::replaced().find_map(|setting| self.origins.of(setting)) {
-            let why = "with [[source]] tables, each source has its own";
+            let why = "with [[source]] tables, each source is what its table says";
             return Err(ConfigError::Contradiction { one, other: first.at.clone(), why }.into());
         }
         let mut sources: Vec<SourceSettings> = Vec::new();

@@ -246,3 +246,21 @@ fn show_includes_settings_from_the_platforms_files() {
         assert!(text.contains(arg.get_long().unwrap()), "{arg:?}: {text}");
     }
 }
+
+#[test]
+fn what_only_a_source_of_flags_has_is_refused_beside_tables() {
+    let files = Files::new();
+    let table = "[[source]]\nname = \"a\"\nformat = \"iot-platform\"\nbroker = \"mqtt://h\"\n";
+    files.add("devstatus.toml", table);
+    let start = "--name n --store postgres://h/d -c {dir}/devstatus.toml";
+    assert_eq!(serve(&files, start, &[]).source.name.as_deref(), Some("a"));
+    for setting in ["types", "types-file", "devices-file", "scalable", "partition", "share"] {
+        let value = if setting == "partition" { "1/2" } else { "pump" };
+        let said = refusal(&files, &format!("{start} --{setting}={value}"), &[]);
+        let expected = format!(
+            "--{setting} contradicts {{dir}}/devstatus.toml line 1, source: with [[source]] tables, each source is \
+             what its table says"
+        );
+        assert_eq!(said, expected);
+    }
+}
