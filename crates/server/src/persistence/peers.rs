@@ -123,7 +123,9 @@ impl Peers {
                 self.hand_over(changes).await?;
             }
             // Only now: what is not in the map yet must be read again if this is broken off.
-            if std::mem::replace(cursor, reached) == *cursor || is_all {
+            let has_moved = *cursor != reached;
+            *cursor = reached;
+            if is_all || !has_moved {
                 return Ok(());
             }
         }
