@@ -65,7 +65,8 @@ class Device:
             client.disconnect()
 
     def on_disconnect(self, _client, _userdata, _code):
-        if self.is_refused:
+        if self.is_refused or self.state == "connecting":
+            # Not in the fleet yet: nothing has been done to it that a test could mean.
             self.state = "waiting"
         else:
             self.state = "left" if self.state == "leaving" else "lost"

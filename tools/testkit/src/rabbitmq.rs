@@ -13,9 +13,10 @@ use super::port::Port;
 /// The script itself: what is on the path insists on being root or the package's user.
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
-/// What it writes there, and what of that says that it takes clients.
+/// What it writes there, and what of that says that it takes clients: it listens before it has elected the leader that registers
+/// them, on a slow disk by seconds.
 const LOG: &str = "broker.log";
-const STARTED: &str = "Server startup complete";
+const STARTED: [&str; 2] = ["Server startup complete", "mqtt_node: candidate -> leader"];
 
 /// How often a start is tried again with new ports because someone outside the tests has taken one.
 const START_TRIES: usize = 5;
@@ -47,9 +48,9 @@ impl RabbitMq {
             return None;
         }
         let mut broker = start(broker_command(directory.path(), &node, &mapper));
-        // It listens before it has elected the leader that registers clients.
         let log = directory.path().join(LOG);
-        let has_started = || fs::read_to_string(&log).is_ok_and(|log| log.contains(STARTED));
+        let has_started =
+            || fs::read_to_string(&log).is_ok_and(|log| STARTED.iter().all(|line| log.contains(line)));
         broker.wait_until(has_started).then_some(Self {
             _broker: broker,
             _port_mapper: port_mapper,
