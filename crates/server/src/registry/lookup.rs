@@ -15,7 +15,7 @@ pub struct DeviceSearch<'a> {
 }
 
 impl DeviceRegistry {
-    /// Begins to search a device: the processor fetches where it is named.
+    /// Begins to search a device: the processor fetches the slot of the table that says where its record is.
     pub fn search<'a>(&'a self, device: Device<'a>) -> DeviceSearch<'a> {
         let search = DeviceSearch { map: self, device, hash: self.hash(device), candidate: None };
         search.shard().records.read().prefetch_slot(search.hash);

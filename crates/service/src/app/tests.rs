@@ -64,6 +64,14 @@ async fn end_of(service: RunningService) -> Result<(), ServeError> {
     timeout(PATIENCE, service.wait()).await.unwrap()
 }
 
+/// Waits until the service has ended because this part of it has.
+async fn expect_failure(service: RunningService, part: &str) {
+    let shutdown = service.shutdown.clone();
+    let error = end_of(service).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("internal error: the {part} ended unexpectedly"));
+    assert!(shutdown.is_cancelled(), "nothing is answered any more");
+}
+
 #[tokio::test]
 async fn a_service_that_is_stopped_ends_without_an_error() {
     let shutdown = CancellationToken::new();
@@ -76,9 +84,7 @@ async fn a_service_that_is_stopped_ends_without_an_error() {
 async fn a_writer_that_fails_ends_the_service_with_an_error() {
     let shutdown = CancellationToken::new();
     let service = RunningService { writer: failing("writer"), ..idle(&shutdown) };
-    let error = end_of(service).await.unwrap_err();
-    assert_eq!(error.to_string(), "internal error: the writer of the store ended unexpectedly");
-    assert!(shutdown.is_cancelled(), "nothing is answered any more");
+    expect_failure(service, "writer of the store").await;
 }
 
 #[tokio::test]
@@ -86,9 +92,7 @@ async fn a_decoder_that_fails_ends_the_service_with_an_error() {
     let shutdown = CancellationToken::new();
     let ingest = thread::spawn(|| panic!("a test wants this thread to fail"));
     let service = RunningService { ingest, ..idle(&shutdown) };
-    let error = end_of(service).await.unwrap_err();
-    assert_eq!(error.to_string(), "internal error: the decoder ended unexpectedly");
-    assert!(shutdown.is_cancelled());
+    expect_failure(service, "decoder").await;
 }
 
 #[tokio::test]
@@ -98,9 +102,8 @@ async fn a_reader_that_fails_ends_the_service_with_an_error_whatever_the_others_
     let (ended, source) = oneshot::channel();
     let service = RunningService { source, ..idle(&shutdown) };
     let ends = end_of_all(vec![other, failing("source")]);
-    let ((), error) = tokio::join!(async { ended.send(ends.await).unwrap() }, end_of(service));
-    assert_eq!(error.unwrap_err().to_string(), "internal error: the reader of a broker ended unexpectedly");
-    assert!(shutdown.is_cancelled());
+    let ends = async { ended.send(ends.await).unwrap() };
+    tokio::join!(ends, expect_failure(service, "reader of a broker"));
 }
 
 #[tokio::test]
@@ -109,9 +112,7 @@ async fn a_part_that_fails_or_ends_too_early_ends_the_service_with_an_error() {
         let shutdown = CancellationToken::new();
         let service = idle(&shutdown);
         service.parts.spawn("part", async move { assert!(!fails, "a test wants this task to fail") });
-        let error = end_of(service).await.unwrap_err();
-        assert_eq!(error.to_string(), "internal error: the part ended unexpectedly");
-        assert!(shutdown.is_cancelled());
+        expect_failure(service, "part").await;
     }
 }
 
@@ -125,5 +126,5 @@ async fn a_part_that_fails_while_the_service_stops_is_an_error() {
         panic!("a test wants this task to fail");
     });
     shutdown.cancel();
-    assert_eq!(end_of(service).await.unwrap_err().to_string(), "internal error: the part ended unexpectedly");
+    expect_failure(service, "part").await;
 }
