@@ -28,3 +28,10 @@ pub struct Endings {
     /// A second login of the same device is refused while the first goes on (close code 180).
     pub refused: f64,
 }
+
+/// As fleets in the field end their sessions: most say goodbye, and some trouble of each kind is there to be seen.
+impl Default for Endings {
+    fn default() -> Self {
+        Self { clean: 5.0, dropped: 2.0, timed_out: 2.0, takeover: 1.0, refused: 1.0 }
+    }
+}

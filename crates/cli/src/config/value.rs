@@ -308,11 +308,6 @@ pub(super) fn events_per_second(text: &str) -> Parsed<f64> {
     or_expected(rate, format!("a number from 0 to {EVENTS_PER_SECOND_MAX}"))
 }
 
-pub(super) fn weight(text: &str) -> Parsed<f64> {
-    let weight = text.parse::<f64>().ok().filter(|weight| weight.is_finite() && *weight >= 0.0);
-    or_expected(weight, "a weight: a number of at least 0")
-}
-
 pub(super) fn schema(text: &str) -> Parsed<String> {
     let fits = is_name(text, SCHEMA_MAX_CHARS) && !text.starts_with("pg_");
     text_if(fits, text, "1 to 63 letters, digits and the signs - _ . that do not begin with pg_")

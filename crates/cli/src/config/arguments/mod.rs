@@ -311,27 +311,9 @@ pub(super) struct FleetArgs {
     /// Number of simulated devices
     #[arg(long, value_name = "N", value_parser = value::whole(1..=FLEET_MAX, ""), default_value = "1000")]
     pub devices: u32,
-    /// Number of device types, at most one per device; by default 5
-    #[arg(long, value_name = "N", value_parser = value::whole(1..=FLEET_MAX, ""))]
-    pub device_types: Option<u32>,
     /// Sessions that begin or end each second, over the whole fleet
     #[arg(long, value_name = "F", value_parser = value::events_per_second, default_value = "20")]
     pub events_per_second: f64,
-    /// Weight of sessions that end with a DISCONNECT
-    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "5")]
-    pub clean: f64,
-    /// Weight of sessions that end with a lost connection
-    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "2")]
-    pub dropped: f64,
-    /// Weight of sessions that end by their keep-alive
-    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "2")]
-    pub timed_out: f64,
-    /// Weight of sessions that end by a takeover
-    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "1")]
-    pub takeover: f64,
-    /// Weight of second logins that are refused
-    #[arg(long, value_name = "WEIGHT", value_parser = value::weight, default_value = "1")]
-    pub refused: f64,
     /// The same seed gives the same fleet and the same history
     #[arg(long, value_name = "N", value_parser = value::whole(0..=u64::MAX, ""), default_value = "1")]
     pub seed: u64,

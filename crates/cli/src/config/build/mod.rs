@@ -147,7 +147,7 @@ impl BuildContext {
     }
 
     fn demo(&self, args: &DemoArgs) -> Result<DemoSettings, ConfigError> {
-        let fleet = self.fleet(&args.fleet, DEMO_ORGANIZATION.to_owned())?;
+        let fleet = fleet(&args.fleet, DEMO_ORGANIZATION.to_owned());
         let source = args.source.clone();
         let formats = profiles::formats(std::slice::from_ref(&source), &self.tables(), None, &self.origins)?;
         Ok(DemoSettings { port: args.port.port, source, formats, fleet, log: log(&args.log) })
@@ -163,7 +163,7 @@ impl BuildContext {
         // Another default than the service's, whose client id it must not take over.
         let application = Application { default_id: "devstatus-simulate", scalable: None };
         let source = self.origins.source(args.organization, args.broker, &platform, application)?;
-        let fleet = self.fleet(&args.fleet, source.identity.organization.clone())?;
+        let fleet = fleet(&args.fleet, source.identity.organization.clone());
         Ok(SimulateSettings { source, fleet, duration: args.duration, log })
     }
 
@@ -240,25 +240,6 @@ impl BuildContext {
         })
     }
 
-    fn fleet(&self, args: &FleetArgs, organization: String) -> Result<FleetSettings, ConfigError> {
-        let &FleetArgs { devices, device_types, clean, dropped, timed_out, takeover, refused, .. } = args;
-        if device_types.is_some_and(|types| types > devices) {
-            let expected = format!("at most as many types as devices, {devices}");
-            return Err(self.origins.expected("device-types", expected));
-        }
-        if clean + dropped + timed_out + takeover + refused <= 0.0 {
-            return Err(self.origins.expected("clean", "a weight above 0 here or at another ending"));
-        }
-        Ok(FleetSettings {
-            organization,
-            devices,
-            types: device_types.unwrap_or(DEVICE_TYPES.min(devices)),
-            events_per_second: args.events_per_second,
-            endings: Endings { clean, dropped, timed_out, takeover, refused },
-            seed: args.seed,
-        })
-    }
-
     /// Beside the store, one for each organization.
     fn default_keys_file(&self, organization: &str) -> PathBuf {
         self.state.directory().join(format!("{organization}.keys"))
@@ -273,6 +254,12 @@ impl BuildContext {
             LogSettings { level: platform.log_level, ..log }
         }
     }
+}
+
+fn fleet(args: &FleetArgs, organization: String) -> FleetSettings {
+    let &FleetArgs { devices, events_per_second, seed } = args;
+    let types = DEVICE_TYPES.min(devices);
+    FleetSettings { organization, devices, types, events_per_second, endings: Endings::default(), seed }
 }
 
 /// The name of a service that needs no organization.

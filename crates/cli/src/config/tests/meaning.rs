@@ -352,17 +352,14 @@ fn demo_and_simulate() {
         })
     );
 
-    let line = "simulate --broker mqtt://h -o org --devices 2 --events-per-second 0.5 --clean 0 --dropped 3 \
-                --timed-out 4 --takeover 5 --refused 6 --seed 7 --duration 8";
+    let line = "simulate --broker mqtt://h -o org --devices 2 --events-per-second 0.5 --seed 7 --duration 8";
     let Command::Simulate(SimulateSettings { source, fleet: changed, duration, .. }) =
         run(&files, line, &[]).unwrap()
     else {
         panic!("not a simulation")
     };
     assert_eq!(source.identity.client_id(), "a:org:devstatus-simulate");
-    let endings = Endings { clean: 0.0, dropped: 3.0, timed_out: 4.0, takeover: 5.0, refused: 6.0 };
-    let expected =
-        FleetSettings { devices: 2, types: 2, events_per_second: 0.5, endings, seed: 7, ..fleet("org") };
+    let expected = FleetSettings { devices: 2, types: 2, events_per_second: 0.5, seed: 7, ..fleet("org") };
     assert_eq!((changed, duration), (expected, Some(Duration::from_secs(8))));
 }
 

@@ -152,23 +152,11 @@ fn values_of_the_rest() {
                 "DEVSTATUS_VERBOSE: expected a whole number from 0 to 255",
             ),
             ("demo --devices 0", &[], "--devices: expected a whole number from 1 to 100000000"),
-            ("demo --device-types 0", &[], "--device-types: expected a whole number from 1 to 100000000"),
-            (
-                "demo --devices 3 --device-types 4",
-                &[],
-                "--device-types: expected at most as many types as devices, 3",
-            ),
             ("demo --events-per-second -1", &[], "--events-per-second: expected a number from 0 to 10000000"),
             (
                 "demo --events-per-second NaN",
                 &[],
                 "--events-per-second: expected a number from 0 to 10000000",
-            ),
-            ("demo --clean inf", &[], "--clean: expected a weight: a number of at least 0"),
-            (
-                "demo --clean 0 --dropped 0 --timed-out 0 --takeover 0 --refused 0",
-                &[],
-                "--clean: expected a weight above 0 here or at another ending",
             ),
             ("demo --seed 0x1", &[], "--seed: expected a whole number from 0 to 18446744073709551615"),
             ("demo --duration 1", &[], "this subcommand has no flag --duration (see --help)"),
