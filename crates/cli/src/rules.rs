@@ -1,6 +1,7 @@
-//! `devstatus rules test`: what alert rules would have announced on the history that a store keeps. The same engine decides as
+//! `devstatus rules`: what alert rules say, and what alert rules would have announced on the history that a store keeps. The same engine decides as
 //! in a running service; the time is that of the history.
 
+mod description;
 mod observed;
 mod report;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use system::clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RulesTestSettings;
+pub use description::description;
 use observed::ObservedTimes;
 use report::TrialReport;
 

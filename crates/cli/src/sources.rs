@@ -1,4 +1,5 @@
-//! `devstatus sources test` and `serve --dry-run`: what messages mean, for those who write a profile. Nothing is stored.
+//! `devstatus sources` and `serve --dry-run`: which formats there are, and what messages mean, for those who write a profile. Nothing
+//! is stored.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -35,6 +36,19 @@ pub enum DryRunError {
     Refused(String),
     #[error("cannot write")]
     Write(#[from] io::Error),
+}
+
+/// A line for each built-in source.
+pub fn list() -> String {
+    let infos: Vec<_> = formats::catalog::infos().collect();
+    let width = infos.iter().map(|info| info.name.len()).max().unwrap_or_default();
+    let mut lines = String::new();
+    for info in infos {
+        let note = if info.is_retained { "" } else { " (nothing is retained)" };
+        let line = format!("{:width$}  {}, type {}{note}\n", info.name, info.description, info.device_type);
+        lines.push_str(&line);
+    }
+    lines
 }
 
 /// Reads lines of topic, a space and payload, and writes for each what it is.

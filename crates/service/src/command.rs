@@ -41,6 +41,8 @@ pub fn run_given(make_api: MakeApi) -> ExitCode {
         Command::TestRules(settings) => settings.log,
         Command::Client(settings) => return ask(settings.clone()),
         Command::TestSource(formats) => return test_source(formats),
+        Command::CheckRules(set) => return answer(&rules::description(set)),
+        Command::ListSources => return answer(&sources::list()),
     };
     let screen = start_log(log);
     match run(command, make_api, screen) {
@@ -55,11 +57,19 @@ pub fn run_given(make_api: MakeApi) -> ExitCode {
 /// Help goes to stdout, a refusal to stderr.
 fn refuse(stop: &Stop) -> ExitCode {
     match stop {
-        // The reader may have read enough.
-        Stop::Answer(text) => drop(show(text)),
-        Stop::Refused(refusal) => eprintln!("devstatus: {refusal}"),
+        Stop::Answer(text) => answer(text),
+        Stop::Refused(refusal) => {
+            eprintln!("devstatus: {refusal}");
+            ExitCode::from(stop.exit_code())
+        }
     }
-    ExitCode::from(stop.exit_code())
+}
+
+/// Says what was asked for, and nothing else.
+fn answer(text: &str) -> ExitCode {
+    // The reader may have read enough.
+    drop(show(text));
+    ExitCode::SUCCESS
 }
 
 fn show(text: &str) -> io::Result<()> {
@@ -99,6 +109,8 @@ fn run(command: Command, make_api: MakeApi, screen: Screen) -> Result<(), AnyErr
             Command::Client(settings) => Ok(client::run(settings).await.map(drop)?),
             Command::TestRules(settings) => Ok(rules::test(settings, shutdown, show).await?),
             Command::TestSource(formats) => Ok(sources::test(&formats, io::stdin().lock(), io::stdout())?),
+            Command::CheckRules(set) => Ok(show(&rules::description(&set))?),
+            Command::ListSources => Ok(show(&sources::list())?),
         }
     })
 }

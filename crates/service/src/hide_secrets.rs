@@ -69,7 +69,11 @@ fn secrets(command: &Command) -> Vec<&str> {
         Command::Export(settings, _) | Command::Import(settings) => (None, Some(&settings.store.location)),
         Command::TestRules(settings) => (None, Some(&settings.store.location)),
         Command::Client(settings) => return settings.service.key.iter().map(|key| key.expose()).collect(),
-        Command::Demo(_) | Command::Keys(_) | Command::TestSource(_) => (None, None),
+        Command::Demo(_)
+        | Command::Keys(_)
+        | Command::CheckRules(_)
+        | Command::ListSources
+        | Command::TestSource(_) => (None, None),
     };
     let password = location.and_then(|location| match location {
         Location::Memory | Location::Sqlite(_) => None,

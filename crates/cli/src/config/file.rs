@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::layers::SettingText;
 use super::platform::{self, PlatformNames};
-use super::refusal::{ConfigError, Origin, unknown_key};
+use super::refusal::{ConfigError, Origin, shown, unknown_key};
 use super::{ini, toml, yaml};
 use system::files;
 use system::secret::Secret;
@@ -35,26 +35,56 @@ pub(super) struct SettingsFile {
     text: String,
 }
 
+/// Reads the text of a file of one kind; the names are those of the keys that mean something.
+type Reader = fn(&str, &[&str]) -> Result<Vec<FileEntry>, SyntaxError>;
+
 impl SettingsFile {
     /// Reads the file at `path`, which `origin` named.
     pub fn read(path: PathBuf, origin: Origin) -> Result<Self, ConfigError> {
         match read_text(&path, SETTINGS_MAX_BYTES) {
             Ok(text) => Ok(Self { path, text }),
-            Err(source) => Err(ConfigError::ReadConfig { origin, path, source }),
+            Err(error) => {
+                let why = format!("cannot read {}: {error}", shown(&path));
+                Err(ConfigError::Unusable { origin, why })
+            }
         }
     }
 
     /// The values by the name of the setting. `flags` are the names that `devstatus.toml` may use.
     pub fn settings(&self, flags: &[String]) -> Result<Vec<(String, SettingText)>, ConfigError> {
-        let Self { path, text } = self;
-        if let Some(toml) = self.toml() {
-            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            let mut known = flags.clone();
-            known.extend(toml::OTHER_KEYS.map(|(key, _)| key));
-            let flag = |key: &str| flags.contains(&key).then(|| key.to_owned());
-            return settings(path, toml::read(toml, &flags), &known, flag);
+        if self.toml().is_some() {
+            let keys = flags.iter().map(String::as_str).chain(toml::OTHER_KEYS.map(|(key, _)| key));
+            return self.settings_by(toml::read, &keys.map(|key| (key, key)).collect::<Vec<_>>());
         }
-        platform_settings(path, text)
+        let is_yaml = is_yaml(&self.path, &self.text);
+        let key = |names: &PlatformNames| if is_yaml { names.yaml } else { names.ini };
+        let names = platform::ALL.iter().filter_map(|names| Some((key(names)?, names.setting)));
+        let reader = if is_yaml { yaml::read } else { ini::read };
+        self.settings_by(reader, &names.collect::<Vec<_>>())
+    }
+
+    /// The values of the keys with these names, each with the setting that it is.
+    fn settings_by(
+        &self,
+        reader: Reader,
+        names: &[(&str, &str)],
+    ) -> Result<Vec<(String, SettingText)>, ConfigError> {
+        let place = |line, key| Origin::File { path: self.path.clone(), line, key };
+        let known: Vec<&str> = names.iter().map(|(key, _)| *key).collect();
+        let entries = reader(&self.text, &known).map_err(|SyntaxError { line, what }| {
+            ConfigError::Unusable { origin: place(line, None), why: what }
+        })?;
+        let settings = entries.into_iter().map(|FileEntry { key, value, line }| {
+            let setting = names.iter().find(|(name, _)| *name == key).map(|(_, setting)| *setting);
+            match setting.zip(value) {
+                Some((setting, text)) => {
+                    let origin = place(line, Some(key.into_boxed_str()));
+                    Ok((setting.to_owned(), SettingText { text, origin }))
+                }
+                None => Err(unknown_key(place(line, None), "", &key, &known)),
+            }
+        });
+        settings.collect()
     }
 
     /// The text, if it is that of a file which can have tables.
@@ -63,50 +93,9 @@ impl SettingsFile {
     }
 }
 
-fn platform_settings(path: &Path, text: &str) -> Result<Vec<(String, SettingText)>, ConfigError> {
-    let by = |name: fn(&PlatformNames) -> Option<&'static str>| {
-        let known: Vec<&str> = platform::ALL.iter().filter_map(name).collect();
-        let setting = move |key: &str| {
-            let names = platform::ALL.iter().find(|names| name(names) == Some(key));
-            names.map(|names| names.setting.to_owned())
-        };
-        (known, setting)
-    };
-    if is_yaml(path, text) {
-        let (known, setting) = by(|names| names.yaml);
-        settings(path, yaml::read(text, &known), &known, setting)
-    } else {
-        let (known, setting) = by(|names| names.ini);
-        settings(path, ini::read(text, &known), &known, setting)
-    }
-}
-
-pub(super) fn settings(
-    path: &Path,
-    entries: Result<Vec<FileEntry>, SyntaxError>,
-    known: &[&str],
-    setting: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<(String, SettingText)>, ConfigError> {
-    let entries = entries.map_err(|SyntaxError { line, what }| ConfigError::Syntax {
-        path: path.into(),
-        line,
-        what,
-    })?;
-    let mut settings = Vec::with_capacity(entries.len());
-    for FileEntry { key, value, line } in entries {
-        let known_setting = setting(&key).filter(|_| known.contains(&key.as_str()));
-        let Some((setting, text)) = known_setting.zip(value) else {
-            return Err(unknown_key(path, line, "", &key, known));
-        };
-        let origin = Origin::File { path: path.into(), line, key: key.into_boxed_str() };
-        settings.push((setting, SettingText { text, origin }));
-    }
-    Ok(settings)
-}
-
 /// The text of a file that `origin` named and that is not the settings file.
 pub(super) fn read_named(path: &Path, max_bytes: u64, origin: &Origin) -> Result<String, ConfigError> {
-    read_text(path, max_bytes).map_err(|source| ConfigError::ReadFile { origin: origin.clone(), source })
+    read_text(path, max_bytes).map_err(|error| ConfigError::unreadable(origin, &error))
 }
 
 /// The whole of a UTF-8 file of at most `max_bytes`, without the mark that some editors put before the text.

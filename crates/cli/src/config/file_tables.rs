@@ -76,7 +76,7 @@ impl<'a> Tables<'a> {
 
     /// The only table of that name.
     pub fn only(&self, name: &'static str) -> Option<TableKeys<'_>> {
-        let (key, value) = self.document.iter().find(|(key, _)| key.get_ref() == name)?;
+        let (key, value) = self.document.get_key_value(name)?;
         Some(TableKeys::new(self.path, self.text, name, (key.span().start, value.get_ref().as_table()?)))
     }
 

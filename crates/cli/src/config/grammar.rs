@@ -10,34 +10,41 @@ use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand};
 
 use super::Stop;
-use super::arguments::{Cli, RULES_SINCE, SOURCE_FILTER, with_after_help};
+use super::arguments::{Cli, Question, RULES_SINCE, SOURCE_FILTER, with_after_help, with_client_args};
 use super::layers::Layers;
 use super::refusal::{ConfigError, Origin, nearest, showable};
 use super::value::{self, Expected};
 
-/// The whole grammar, its help with the names of the variables.
+/// The whole grammar.
 pub(super) fn grammar() -> &'static Command {
-    static GRAMMAR: LazyLock<Command> = LazyLock::new(|| with_variables(Cli::command()));
-    fn with_variables(command: Command) -> Command {
-        let command = with_after_help(command.mut_subcommands(with_variables));
-        command.mut_args(|arg| {
-            let arg = if matches!(arg.get_action(), ArgAction::SetTrue) { switch(arg) } else { arg };
-            // A number with a minus can be no flag, so an operand needs no `--` before it.
-            let Some(long) = arg.get_long() else { return arg.allow_negative_numbers(true) };
-            if is_flag_alone(&arg) {
-                return arg;
-            }
-            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            let variable = Origin::variable_of(long);
-            let takes_value = arg.get_action().takes_values();
-            // `--port -1` is a value that is refused, and no flag `-1`.
-            arg.help(format!("{help} [env: {variable}]")).allow_negative_numbers(takes_value)
-        })
-    }
+    static GRAMMAR: LazyLock<Command> = LazyLock::new(|| {
+        let questions = |verb: Command| {
+            if Question::has_subcommand(verb.get_name()) { with_client_args(verb) } else { verb }
+        };
+        with_variables(Cli::command().mut_subcommands(questions))
+    });
     &GRAMMAR
+}
+
+/// The help with the names of the variables, and flags as variables and files can give them.
+fn with_variables(command: Command) -> Command {
+    let command = with_after_help(command.mut_subcommands(with_variables));
+    command.mut_args(|arg| {
+        let arg = if matches!(arg.get_action(), ArgAction::SetTrue) { switch(arg) } else { arg };
+        // A number with a minus can be no flag, so an operand needs no `--` before it.
+        let Some(long) = arg.get_long() else { return arg.allow_negative_numbers(true) };
+        if is_flag_alone(&arg) {
+            return arg;
+        }
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let variable = Origin::variable_of(long);
+        let takes_value = arg.get_action().takes_values();
+        // `--port -1` is a value that is refused, and no flag `-1`.
+        arg.help(format!("{help} [env: {variable}]")).allow_negative_numbers(takes_value)
+    })
 }
 
 /// A flag that is true if it is given without a value. With one, variables and files can say that it is false.
@@ -75,12 +82,10 @@ pub(super) struct TypedArguments {
 
 impl TypedArguments {
     pub fn read(args: Vec<OsString>, grammar: &Command) -> Result<Self, Stop> {
-        let mut grammar = grammar.clone();
-        let matches = grammar.try_get_matches_from_mut(&args).map_err(|error| {
-            behind_dashes(&error, &args, &grammar)
-                .unwrap_or_else(|| stop(&error, &grammar, |setting| Origin::Flag(setting.to_owned())))
+        let matches = grammar.clone().try_get_matches_from(&args).map_err(|error| {
+            behind_dashes(&error, &args, grammar).unwrap_or_else(|| stop(&error, grammar, &Layers::default()))
         })?;
-        let (mut verb, mut matches, mut command) = (Vec::new(), &matches, &grammar);
+        let (mut verb, mut matches, mut command) = (Vec::new(), &matches, grammar);
         while let Some((word, of_subcommand)) = matches.subcommand() {
             verb.push(word.to_owned());
             matches = of_subcommand;
@@ -96,18 +101,21 @@ impl TypedArguments {
 
     /// The arguments with the layers as defaults.
     pub fn parse(self, grammar: &Command, layers: Layers) -> Result<(Cli, Origins), Stop> {
-        let mut with_layers = with_defaults(grammar.clone(), &self.verb, &layers);
-        let matches = with_layers
-            .try_get_matches_from_mut(&self.args)
-            .map_err(|error| stop(&error, grammar, |setting| origin(&layers, setting)))?;
-        let cli = Cli::from_arg_matches(&matches)
-            .map_err(|error| stop(&error, grammar, |setting| origin(&layers, setting)))?;
+        let cli = parse(grammar, &self.verb, &self.args, &layers)?;
         Ok((cli, Origins { flags: self.flags, layers }))
     }
 }
 
-fn origin(layers: &Layers, setting: &str) -> Origin {
-    layers.get(setting).map_or_else(|| Origin::Flag(setting.to_owned()), |given| given.origin.clone())
+/// What `command` makes of the arguments, with the layers as defaults of the subcommand of these words.
+fn parse<T: FromArgMatches>(
+    command: &Command,
+    verb: &[String],
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    layers: &Layers,
+) -> Result<T, Stop> {
+    let matches = with_defaults(command.clone(), verb, layers).try_get_matches_from(args);
+    let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
+    parsed.map_err(|error| stop(&error, command, layers))
 }
 
 fn typed_flags(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Vec<OsString>> {
@@ -149,10 +157,8 @@ impl Origins {
 
     /// `None`: nowhere, so that the default holds.
     pub fn of(&self, setting: &str) -> Option<Origin> {
-        if self.flags.contains_key(setting) {
-            return Some(Origin::Flag(setting.to_owned()));
-        }
-        self.layers.get(setting).map(|given| given.origin.clone())
+        let flag = self.flags.contains_key(setting).then(|| Origin::Flag(setting.to_owned()));
+        flag.or_else(|| self.layers.get(setting).map(|given| given.origin.clone()))
     }
 
     /// The text that was given; `None`: nowhere.
@@ -164,13 +170,18 @@ impl Origins {
         self.layers.get(setting).map(|given| given.text.expose().to_owned())
     }
 
-    /// Settings that no flag has, from the layers alone.
+    /// Settings beside those of the subcommand itself.
     pub fn parse<T: CommandFactory + FromArgMatches>(&self) -> Result<T, Stop> {
-        let command = T::command();
-        let with_layers = with_defaults(command.clone(), &[], &self.layers);
-        let parsed =
-            with_layers.try_get_matches_from(["devstatus"]).and_then(|matches| T::from_arg_matches(&matches));
-        parsed.map_err(|error| stop(&error, &command, |setting| origin(&self.layers, setting)))
+        let command = with_variables(T::command());
+        let mut args = vec![OsString::from("devstatus")];
+        for setting in command.get_arguments().filter_map(Arg::get_long) {
+            for text in self.flags.get(setting).into_iter().flatten() {
+                let mut arg = OsString::from(format!("--{setting}="));
+                arg.push(text);
+                args.push(arg);
+            }
+        }
+        parse(&command, &[], args, &self.layers)
     }
 
     /// Where the setting was given, or its flag, with which it could be.
@@ -183,16 +194,20 @@ impl Origins {
         ConfigError::expected(&self.origin(setting), expected)
     }
 
-    /// The refusal of two settings that cannot both be meant; `None` if one of them is not given.
-    pub fn contradiction(&self, one: &str, other: &str, why: &'static str) -> Option<ConfigError> {
-        Some(ConfigError::Contradiction { one: self.of(one)?, other: self.of(other)?, why })
+    /// Refuses two settings that cannot both be meant, if both are given.
+    pub fn refuse_both(&self, one: &str, other: &str, why: &'static str) -> Result<(), ConfigError> {
+        match self.of(one).zip(self.of(other)) {
+            Some((one, other)) => Err(ConfigError::Contradiction { one, other, why }),
+            None => Ok(()),
+        }
     }
 }
 
 /// What clap says, in our own words and one line.
-fn stop(error: &clap::Error, grammar: &Command, origin_of: impl Fn(&str) -> Origin) -> Stop {
+fn stop(error: &clap::Error, grammar: &Command, layers: &Layers) -> Stop {
     let names = setting_names(grammar);
-    let named = named(error, &names);
+    let setting = named(error, &names);
+    let flag = setting.as_ref().map_or_else(|| "a flag".to_owned(), |setting| format!("--{setting}"));
     let what = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return Stop::Answer(error.render().to_string());
@@ -202,27 +217,21 @@ fn stop(error: &clap::Error, grammar: &Command, origin_of: impl Fn(&str) -> Orig
             // The number of repetitions is the only value that clap reads itself.
             let expected =
                 cause.map_or_else(|| "a whole number from 0 to 255".to_owned(), ToString::to_string);
-            match (named, operand(error)) {
-                (Some(setting), _) => {
-                    return Stop::Refused(ConfigError::Invalid { origin: origin_of(&setting), expected });
-                }
-                (None, Some(name)) => format!("{name}: expected {expected}"),
-                (None, None) => format!("expected {expected}"),
+            if let Some(setting) = setting {
+                let given = layers.get(&setting).map(|given| given.origin.clone());
+                let origin = given.unwrap_or(Origin::Flag(setting));
+                return Stop::Refused(ConfigError::expected(&origin, expected));
             }
+            let operand = operand(error).map(|name| format!("{name}: ")).unwrap_or_default();
+            format!("{operand}expected {expected}")
         }
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => unknown(error, grammar, &names),
-        ErrorKind::InvalidValue | ErrorKind::NoEquals => match named {
-            Some(setting) => format!("--{setting}: a value is missing"),
-            None => "a flag has no value".to_owned(),
-        },
-        ErrorKind::TooManyValues => match named {
-            Some(setting) => format!("--{setting} takes no value"),
-            None => "a flag has a value that takes none".to_owned(),
-        },
-        ErrorKind::ArgumentConflict => match (error.get(ContextKind::InvalidSubcommand), named) {
-            (None, Some(setting)) => format!("--{setting} is given twice"),
-            (Some(_), _) | (None, None) => "flags belong after the subcommand, not before it".to_owned(),
-        },
+        ErrorKind::InvalidValue | ErrorKind::NoEquals => format!("{flag}: a value is missing"),
+        ErrorKind::TooManyValues => format!("{flag} takes no value"),
+        ErrorKind::ArgumentConflict if error.get(ContextKind::InvalidSubcommand).is_none() => {
+            format!("{flag} is given twice")
+        }
+        ErrorKind::ArgumentConflict => "flags belong after the subcommand, not before it".to_owned(),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             "a subcommand is missing".to_owned()
         }

@@ -5,7 +5,7 @@
 //! Own code, because no kept crate both reads this dialect and says at which line a value stands; `tests/config_peers.rs`
 //! compares it with the SDK.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{FileEntry, SyntaxError};
 use system::secret::Secret;
@@ -29,18 +29,19 @@ const VALUE_MAX_BYTES: usize = 1 << 20;
 ///
 /// A name that only `[DEFAULT]` has and that is not in `known` serves references and is left out.
 pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxError> {
-    let sections = IniReader::default().read(text)?;
-    let mut names = sections.defaults.clone();
-    names.retain(|key, _| known.contains(&key.as_str()));
-    names.extend(sections.application.clone());
-    let mut entries = Vec::with_capacity(names.len());
-    for (key, raw) in names {
+    let values = IniReader::default().read(text)?;
+    let is_known = |key: &str| known.contains(&key);
+    let keys = values.0.keys().filter(|(section, key)| *section == Section::Application || is_known(key));
+    let keys: BTreeSet<&str> = keys.map(|(_, key)| key.as_str()).collect();
+    let mut entries = Vec::with_capacity(keys.len());
+    for (key, raw) in keys.into_iter().filter_map(|key| Some((key, values.find(key)?))) {
         let mut value = ResolvedValue::default();
         // The SDK never asks for another key, so what it would make of its references does not matter.
-        if known.contains(&key.as_str()) {
-            sections.resolve(&raw.text(), raw.line, 1, &mut value)?;
+        if is_known(key) {
+            let resolved = values.resolve(&raw.text(), 1, &mut value);
+            resolved.map_err(|what| SyntaxError { line: raw.line, what: what.to_owned() })?;
         }
-        entries.push(FileEntry { key, value: Some(Secret::new(value.text)), line: raw.line });
+        entries.push(FileEntry { key: key.to_owned(), value: Some(Secret::new(value.text)), line: raw.line });
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
@@ -54,7 +55,6 @@ struct ResolvedValue {
 }
 
 /// A value before its references are followed.
-#[derive(Clone)]
 struct RawValue {
     line: usize,
     lines: Vec<String>,
@@ -66,37 +66,34 @@ impl RawValue {
     }
 }
 
-#[derive(Default)]
-struct Sections {
-    defaults: BTreeMap<String, RawValue>,
-    application: BTreeMap<String, RawValue>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Defaults,
     Application,
 }
 
+/// The values by section and key.
+#[derive(Default)]
+struct Values(BTreeMap<(Section, String), RawValue>);
+
 /// The state while lines are read.
 #[derive(Default)]
 struct IniReader {
-    sections: Sections,
+    values: Values,
     section: Option<Section>,
-    /// The key that an indented line continues.
-    key: Option<String>,
+    /// The section and key that an indented line continues.
+    open: Option<(Section, String)>,
     indent: usize,
     application_seen: bool,
 }
 
 impl IniReader {
-    fn read(mut self, text: &str) -> Result<Sections, SyntaxError> {
+    fn read(mut self, text: &str) -> Result<Values, SyntaxError> {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        for (index, line) in text.split('\n').enumerate() {
-            self.line(index + 1, line)
-                .map_err(|what| SyntaxError { line: index + 1, what: what.to_owned() })?;
+        for (line, text) in (1..).zip(text.split('\n')) {
+            self.line(line, text).map_err(|what| SyntaxError { line, what: what.to_owned() })?;
         }
-        Ok(self.sections)
+        Ok(self.values)
     }
 
     fn line(&mut self, number: usize, line: &str) -> Result<(), &'static str> {
@@ -104,33 +101,24 @@ impl IniReader {
         if trimmed.starts_with(['#', ';']) {
             return Ok(());
         }
-        if trimmed.is_empty() {
-            self.go_on("");
-            return Ok(());
-        }
         let indent = line.chars().take_while(|c| c.is_whitespace()).count();
-        if indent > self.indent && self.go_on(trimmed) {
-            return Ok(());
+        let open = self.open.as_ref().and_then(|key| self.values.0.get_mut(key));
+        match open {
+            Some(raw) if trimmed.is_empty() || indent > self.indent => {
+                raw.lines.push(trimmed.to_owned());
+                return Ok(());
+            }
+            Some(_) | None if trimmed.is_empty() => return Ok(()),
+            Some(_) | None => self.indent = indent,
         }
-        self.indent = indent;
         match header(trimmed) {
-            Some(name) => self.open(name),
+            Some(name) => self.section(name),
             None => self.key(number, trimmed),
         }
     }
 
-    /// Adds a line to the value being read; false when there is none.
-    fn go_on(&mut self, line: &str) -> bool {
-        let (Some(section), Some(key)) = (self.section, &self.key) else { return false };
-        let keys = self.sections.keys(section);
-        if let Some(raw) = keys.get_mut(key) {
-            raw.lines.push(line.to_owned());
-        }
-        true
-    }
-
-    fn open(&mut self, name: &str) -> Result<(), &'static str> {
-        self.key = None;
+    fn section(&mut self, name: &str) -> Result<(), &'static str> {
+        self.open = None;
         self.section = Some(match name {
             "application" if self.application_seen => return Err("the section [application] occurs twice"),
             "application" => Section::Application,
@@ -141,18 +129,18 @@ impl IniReader {
         Ok(())
     }
 
-    fn key(&mut self, number: usize, line: &str) -> Result<(), &'static str> {
-        let Some(section) = self.section else { return Err("expected [application] before the first key") };
-        let Some((key, value)) = line.split_once(['=', ':']) else { return Err("expected 'key = value'") };
+    fn key(&mut self, line: usize, text: &str) -> Result<(), &'static str> {
+        let section = self.section.ok_or("expected [application] before the first key")?;
+        let (key, value) = text.split_once(['=', ':']).ok_or("expected 'key = value'")?;
         let key = key.trim_end().to_lowercase();
         if key.is_empty() {
             return Err("expected a key before the '=' or ':'");
         }
-        let raw = RawValue { line: number, lines: vec![value.trim().to_owned()] };
-        if self.sections.keys(section).insert(key.clone(), raw).is_some() {
+        let raw = RawValue { line, lines: vec![value.trim().to_owned()] };
+        if self.values.0.insert((section, key.clone()), raw).is_some() {
             return Err("the key of this line occurs twice");
         }
-        self.key = Some(key);
+        self.open = Some((section, key));
         Ok(())
     }
 }
@@ -163,35 +151,21 @@ fn header(line: &str) -> Option<&str> {
     name.get(..name.rfind(']')?).filter(|name| !name.is_empty())
 }
 
-impl Sections {
-    fn keys(&mut self, section: Section) -> &mut BTreeMap<String, RawValue> {
-        match section {
-            Section::Defaults => &mut self.defaults,
-            Section::Application => &mut self.application,
-        }
+impl Values {
+    /// Of both sections, `[application]` is the stronger.
+    fn find(&self, key: &str) -> Option<&RawValue> {
+        let of = |section| self.0.get(&(section, key.to_owned()));
+        of(Section::Application).or_else(|| of(Section::Defaults))
     }
 
-    fn find(&self, key: &str) -> Option<String> {
-        let default =
-            || SDK_DEFAULTS.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
-        self.application.get(key).or_else(|| self.defaults.get(key)).map(RawValue::text).or_else(default)
-    }
-
-    /// Appends `text` to `value` with its `%(name)s` and `%%` resolved; `line` is where the text came from.
-    fn resolve(
-        &self,
-        text: &str,
-        line: usize,
-        depth: usize,
-        value: &mut ResolvedValue,
-    ) -> Result<(), SyntaxError> {
-        let syntax_error = |what: &str| SyntaxError { line, what: what.to_owned() };
+    /// Appends `text` to `value` with its `%(name)s` and `%%` resolved.
+    fn resolve(&self, text: &str, depth: usize, value: &mut ResolvedValue) -> Result<(), &'static str> {
         if depth > REFERENCES_MAX_DEPTH {
-            return Err(syntax_error("the value's %(name)s references go in a circle"));
+            return Err("the value's %(name)s references go in a circle");
         }
         value.references += 1;
         if value.references > REFERENCES_MAX || value.text.len() + text.len() > VALUE_MAX_BYTES {
-            return Err(syntax_error("the value's %(name)s references lead to too much"));
+            return Err("the value's %(name)s references lead to too much");
         }
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('%') {
@@ -201,22 +175,20 @@ impl Sections {
                 rest = after;
                 continue;
             }
-            let Some((name, after)) = after.strip_prefix('(').and_then(|reference| reference.split_once(')'))
-            else {
-                return Err(syntax_error(
-                    "a '%' in a value must be written '%%', or be a reference '%(name)s'",
-                ));
-            };
-            let Some(after) = after.strip_prefix('s').filter(|_| !name.is_empty()) else {
-                return Err(syntax_error("a reference in a value must be written '%(name)s'"));
-            };
-            let Some(referred) = self.find(&name.to_lowercase()) else {
-                return Err(syntax_error(
-                    "a reference '%(name)s' in the value names a key that is not in the file",
-                ));
-            };
-            self.resolve(&referred, line, depth + 1, value)?;
-            rest = after;
+            let reference = after.strip_prefix('(').and_then(|reference| reference.split_once(')'));
+            let (name, after) =
+                reference.ok_or("a '%' in a value must be written '%%', or be a reference '%(name)s'")?;
+            rest = after
+                .strip_prefix('s')
+                .filter(|_| !name.is_empty())
+                .ok_or("a reference in a value must be written '%(name)s'")?;
+            let name = name.to_lowercase();
+            let default =
+                SDK_DEFAULTS.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+            let referred = self.find(&name).map(RawValue::text).or(default);
+            let referred =
+                referred.ok_or("a reference '%(name)s' in the value names a key that is not in the file")?;
+            self.resolve(&referred, depth + 1, value)?;
         }
         value.text.push_str(rest);
         Ok(())

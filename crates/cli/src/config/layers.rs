@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::platform::{self, PlatformNames};
 use super::refusal::{ConfigError, Origin, nearest, showable};
@@ -40,44 +40,26 @@ impl Layers {
 pub(super) struct Environment {
     pub own: Vec<(String, SettingText)>,
     pub platform: Vec<(String, SettingText)>,
-    pub state: StateDirectories,
+    /// Where a program of this machine keeps its state. No setting, so never refused.
+    pub state: PathBuf,
 }
 
-/// Where a program of this machine keeps its state; not settings, so never refused.
-#[derive(Clone, Debug, Default)]
-pub(super) struct StateDirectories {
-    /// `STATE_DIRECTORY`: what systemd made for this service.
-    service: Option<PathBuf>,
-    /// `XDG_STATE_HOME`
-    user: Option<PathBuf>,
-    /// `HOME`
-    home: Option<PathBuf>,
-}
+/// The variables that say where state belongs, the strongest first, each with the place below its directory.
+const STATE_DIRECTORIES: [(&str, &str); 3] = [
+    // What systemd made for this service.
+    ("STATE_DIRECTORY", ""),
+    ("XDG_STATE_HOME", "devstatus"),
+    ("HOME", ".local/state/devstatus"),
+];
+/// Without a home there is no user, so this is a service's.
+const STATE_WITHOUT_HOME: &str = "/var/lib/devstatus";
 
-impl StateDirectories {
-    /// Without a home there is no user, so this is a service's.
-    const WITHOUT_HOME: &str = "/var/lib/devstatus";
-
-    fn add(&mut self, name: &str, value: &OsString) {
-        let directory = match name {
-            "STATE_DIRECTORY" => &mut self.service,
-            "XDG_STATE_HOME" => &mut self.user,
-            "HOME" => &mut self.home,
-            _ => return,
-        };
-        // The specification of `XDG_STATE_HOME` says to ignore a relative one; the others are never relative.
-        *directory = Some(PathBuf::from(value)).filter(|path| path.is_absolute());
-    }
-
-    /// Where files of this program belong: in what systemd made for the service, else with the user.
-    pub fn directory(&self) -> PathBuf {
-        match (&self.service, &self.user, &self.home) {
-            (Some(directory), _, _) => directory.clone(),
-            (None, Some(directory), _) => directory.join("devstatus"),
-            (None, None, Some(home)) => home.join(".local/state/devstatus"),
-            (None, None, None) => Self::WITHOUT_HOME.into(),
-        }
-    }
+/// The directory for state by this variable, with its rank.
+fn state_directory(name: &str, value: &OsString) -> Option<(usize, PathBuf)> {
+    let rank = STATE_DIRECTORIES.iter().position(|(variable, _)| *variable == name)?;
+    // The specification of `XDG_STATE_HOME` says to ignore a relative one; the others are never relative.
+    let directory = Path::new(value);
+    directory.is_absolute().then(|| (rank, directory.join(STATE_DIRECTORIES[rank].1)))
 }
 
 /// Sorts the variables. An empty one counts as unset, as `${NAME:-}` in a Compose file means it. One that begins like ours
@@ -87,11 +69,11 @@ pub(super) fn environment(
     known: &[String],
 ) -> Result<Environment, ConfigError> {
     let mut environment = Environment::default();
-    let mut platform = Vec::new();
+    let (mut platform, mut directories) = (Vec::new(), Vec::new());
     for (name, value) in variables {
         // Every name that matters is ASCII, so a lossy look is enough to refuse the others.
         let name = name.to_string_lossy();
-        environment.state.add(&name, &value);
+        directories.extend(state_directory(&name, &value));
         if value.is_empty() {
             continue;
         }
@@ -101,7 +83,7 @@ pub(super) fn environment(
             }
             let setting = rest.to_lowercase().replace('_', "-");
             if !known.contains(&setting) || Origin::variable_of(&setting) != name {
-                return Err(unknown_variable(&name, known));
+                return Err(unknown_variable(&name, &setting, known));
             }
             environment.own.push((setting, given(value, Origin::Own(name.into_owned()))?));
         } else if let Some((names, rank)) = platform_variable(&name) {
@@ -115,6 +97,8 @@ pub(super) fn environment(
     platform.retain(|((setting, rank), _)| *rank == 0 || !(newer && is_login(setting)));
     let named = platform.into_iter().map(|((setting, _), given)| (setting.to_owned(), given));
     environment.platform = named.collect();
+    let strongest = directories.into_iter().min().map(|(_, directory)| directory);
+    environment.state = strongest.unwrap_or_else(|| STATE_WITHOUT_HOME.into());
     Ok(environment)
 }
 
@@ -123,32 +107,20 @@ pub(super) fn environment(
 /// `devstatus-` and more, gives names that begin like ours. `rest` is what follows our prefix.
 fn is_service_link(rest: &str, value: &str) -> bool {
     let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
-    // What comes last in the name, with or without the rest of the service's name before it.
-    let ends_with =
-        |word: &str| rest.strip_suffix(word).is_some_and(|before| before.is_empty() || before.ends_with('_'));
-    let contains = |word: &str| rest.starts_with(word) || rest.contains(&format!("_{word}"));
-    ends_with("SERVICE_HOST")
-        || ends_with("SERVICE_PORT")
-        // The port by its name.
-        || contains("SERVICE_PORT_")
-        || has_port_and_protocol(rest)
-        || (ends_with("PORT") && is_url)
-        // Docker's legacy links: the name of the container, and all of its variables.
-        || (ends_with("NAME") && value.starts_with('/'))
-        || contains("ENV_")
-}
-
-/// As in `PORT_80_TCP`, `PORT_80_TCP_ADDR` and, for a range, `PORT_80_TCP_START`.
-fn has_port_and_protocol(rest: &str) -> bool {
     let words: Vec<&str> = rest.split('_').collect();
-    words.windows(3).enumerate().any(|(at, three)| {
-        let is_number = !three[1].is_empty() && three[1].bytes().all(|byte| byte.is_ascii_digit());
-        let is_end = match words[at + 3..] {
-            [] => true,
-            [last] => matches!(last, "PROTO" | "PORT" | "ADDR" | "START" | "END"),
-            _ => false,
-        };
-        three[0] == "PORT" && is_number && matches!(three[2], "TCP" | "UDP" | "SCTP") && is_end
+    // What comes last in the name, with or without the rest of the service's name before it.
+    (0..words.len()).any(|start| match &words[start..] {
+        // The port, also by its name.
+        ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] => true,
+        ["PORT"] => is_url,
+        ["PORT", number, "TCP" | "UDP" | "SCTP"]
+        | ["PORT", number, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR" | "START" | "END"] => {
+            number.parse::<u16>().is_ok()
+        }
+        // Docker's legacy links: the name of the container, and all of its variables.
+        ["NAME"] => value.starts_with('/'),
+        ["ENV", _, ..] => true,
+        _ => false,
     })
 }
 
@@ -162,12 +134,16 @@ fn platform_variable(variable: &str) -> Option<(&'static PlatformNames, usize)> 
 fn given(value: OsString, origin: Origin) -> Result<SettingText, ConfigError> {
     match value.into_string() {
         Ok(text) => Ok(SettingText { text: Secret::new(text), origin }),
-        Err(_) => Err(ConfigError::Invalid { origin, expected: "UTF-8 text".to_owned() }),
+        Err(_) => Err(ConfigError::expected(&origin, "UTF-8 text")),
     }
 }
 
-fn unknown_variable(name: &str, known: &[String]) -> ConfigError {
-    let known: Vec<String> = known.iter().map(|setting| Origin::variable_of(setting)).collect();
-    let near = nearest(&name[PREFIX.len()..], known.iter().map(|variable| &variable[PREFIX.len()..]));
-    ConfigError::UnknownVariable { name: showable(name), near: near.map(|near| format!("{PREFIX}{near}")) }
+fn unknown_variable(name: &str, setting: &str, known: &[String]) -> ConfigError {
+    let near = nearest(setting, known.iter().map(String::as_str)).map(Origin::variable_of);
+    let what = match (showable(name), near) {
+        (Some(name), Some(near)) => format!("unknown variable {name}: did you mean {near}?"),
+        (Some(name), None) => format!("unknown variable {name}: no setting of this name exists"),
+        (None, _) => format!("an unknown variable begins with {PREFIX}: no setting of its name exists"),
+    };
+    ConfigError::Arguments { what }
 }

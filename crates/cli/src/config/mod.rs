@@ -24,7 +24,6 @@ mod refusal;
 mod republish_table;
 mod rule_tables;
 mod show;
-mod source_tables;
 mod store_url;
 mod table_keys;
 mod toml;
@@ -36,7 +35,6 @@ mod yaml;
 mod tests;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,19 +196,25 @@ pub enum Command {
     Import(ExchangeSettings),
     Keys(KeysSettings),
     Client(ClientSettings),
+    /// Says what these rules were understood as.
+    CheckRules(RuleSet),
     TestRules(RulesTestSettings),
+    /// Lists the built-in sources.
+    ListSources,
     /// Tries these formats on lines from standard input.
     TestSource(Arc<Formats>),
 }
 
 /// Why the program ends before it starts.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Stop {
     /// Help, the version, completions or the settings themselves were asked for: the text for stdout, its last line break
     /// included.
+    #[error("{0}")]
     Answer(String),
     /// The settings are bad: one line for stderr.
-    Refused(ConfigError),
+    #[error(transparent)]
+    Refused(#[from] ConfigError),
 }
 
 impl Stop {
@@ -220,21 +224,6 @@ impl Stop {
             Stop::Answer(_) => 0,
             Stop::Refused(_) => 2,
         }
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Stop::Answer(text) => f.write_str(text),
-            Stop::Refused(refusal) => refusal.fmt(f),
-        }
-    }
-}
-
-impl From<ConfigError> for Stop {
-    fn from(refusal: ConfigError) -> Self {
-        Stop::Refused(refusal)
     }
 }
 
@@ -278,7 +267,7 @@ fn config_file(typed: &TypedArguments, layers: &Layers) -> Result<Option<(PathBu
         (None, None) => return Ok(None),
     };
     if path.as_os_str().is_empty() {
-        return Err(ConfigError::Invalid { origin, expected: "the path of a file".to_owned() });
+        return Err(ConfigError::expected(&origin, "the path of a file"));
     }
     Ok(Some((path, origin)))
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::file::{self, SETTINGS_MAX_BYTES};
 use super::file_tables::Tables;
 use super::grammar::Origins;
-use super::refusal::ConfigError;
+use super::refusal::{ConfigError, Origin};
+use super::toml::PROFILES;
 use formats::catalog::{FormatError, Formats};
 use formats::profile::{self, Profile, ProfileError};
 
@@ -29,13 +29,13 @@ pub(super) fn formats(
         for profile in read {
             if profiles.iter().any(|known| known.name() == profile.name()) {
                 let why = format!("the profile `{}` is described twice", profile.name());
-                return Err(ConfigError::Source { origin, why });
+                return Err(ConfigError::Unusable { origin, why });
             }
             profiles.push(profile);
         }
     }
     let refusal = |why: String| match origins.of("source").or_else(|| origins.of("format")) {
-        Some(origin) => ConfigError::Source { origin, why },
+        Some(origin) => ConfigError::Unusable { origin, why },
         // The operand of `devstatus sources`.
         None => ConfigError::Arguments { what: why },
     };
@@ -68,29 +68,23 @@ pub(super) fn read(path: &Path, origins: &Origins) -> Result<String, ConfigError
 
 /// The `[[profile]]` table of that name as it is written; `None`: there is none, or it is written inline.
 pub(super) fn table_of<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    #[derive(Deserialize)]
-    struct ProfilesFile {
-        #[serde(default)]
-        profile: Vec<Named>,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        name: Spanned<String>,
-    }
-    let file: ProfilesFile = toml::from_str(text).ok()?;
-    let named = file.profile.iter().find(|profile| profile.name.get_ref() == name)?;
-    let begin = text.get(..named.name.span().start)?.rfind("[[profile]]")?;
-    let table = &text[begin..];
+    let document = DeTable::parse(text).ok()?;
+    let profiles = document.get_ref().get(PROFILES)?.get_ref().as_array()?;
+    let is_named =
+        |profile: &DeValue<'_>| profile.get("name").is_some_and(|own| own.get_ref().as_str() == Some(name));
+    let profile = profiles.iter().find(|profile| is_named(profile.get_ref()))?;
+    let table = text.get(profile.span().start..).filter(|table| table.starts_with("[["))?;
     // A line that begins with a bracket may also be part of an array: then what is before it is no TOML.
     let next_header = table.match_indices("\n[").map(|(at, _)| at).find(|at| {
         let header = table[at + 1..].trim_start_matches('[').trim_start();
-        !header.starts_with("profile.") && toml::from_str::<toml::Table>(&table[..*at]).is_ok()
+        !header.starts_with("profile.") && DeTable::parse(&table[..*at]).is_ok()
     });
     Some(table[..next_header.unwrap_or(table.len())].trim_end())
 }
 
 fn fault(path: PathBuf, text: &str, error: &ProfileError) -> ConfigError {
-    ConfigError::Syntax { path, line: error.line(text).unwrap_or(1), what: error.to_string() }
+    let origin = Origin::File { path, line: error.line(text).unwrap_or(1), key: None };
+    ConfigError::Unusable { origin, why: error.to_string() }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::platform;
 
@@ -15,8 +15,8 @@ pub enum Origin {
     Own(String),
     /// One of the platform's variables.
     Platform(&'static str),
-    /// A key of the settings file.
-    File { path: PathBuf, line: usize, key: Box<str> },
+    /// A line of the settings file, and the key in it where one is meant.
+    File { path: PathBuf, line: usize, key: Option<Box<str>> },
 }
 
 impl Origin {
@@ -30,12 +30,8 @@ impl Origin {
         self.rank() == other.rank()
     }
 
-    pub(super) fn stronger_than(&self, other: &Origin) -> bool {
-        self.rank() < other.rank()
-    }
-
     /// The order of precedence, the strongest first.
-    fn rank(&self) -> u8 {
+    pub(super) fn rank(&self) -> u8 {
         match self {
             Origin::Flag(_) => 0,
             Origin::Own(_) => 1,
@@ -51,114 +47,58 @@ impl fmt::Display for Origin {
             Origin::Flag(long) => write!(f, "--{long}"),
             Origin::Own(name) => f.write_str(name),
             Origin::Platform(name) => f.write_str(name),
-            Origin::File { path, line, key } => write!(f, "{} line {line}, {key}", Path(path)),
+            Origin::File { path, line, key: Some(key) } => write!(f, "{} line {line}, {key}", shown(path)),
+            Origin::File { path, line, key: None } => write!(f, "{} line {line}", shown(path)),
         }
     }
 }
 
-/// More keys than that are not listed in an error.
-const LISTED_KEYS_MAX: usize = 20;
-
-/// Why the settings are refused. `Display` is one line.
-#[derive(Debug)]
+/// Why the settings are refused, in one line. The start stops with it, so a cause is in the line and is no `source`.
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The arguments cannot be taken apart.
+    /// The arguments, or the name of a variable, mean nothing.
+    #[error("{what} (see --help)")]
     Arguments { what: String },
-    /// A variable that begins like ours is none of ours.
-    UnknownVariable { name: Option<String>, near: Option<String> },
-    /// The settings file has a key that nobody reads. `key` is left out if it may be a token in a wrong place.
-    UnknownKey { path: PathBuf, line: usize, key: Option<String>, near: Option<String>, known: Vec<String> },
-    /// The settings file cannot be taken apart.
-    Syntax { path: PathBuf, line: usize, what: String },
-    /// The settings file, named by `origin`, cannot be read.
-    ReadConfig { origin: Origin, path: PathBuf, source: io::Error },
-    /// Another file cannot be read. Its path is not shown: a token may stand there by mistake.
-    ReadFile { origin: Origin, source: io::Error },
-    /// A value is not what was expected.
-    Invalid { origin: Origin, expected: String },
+    /// The settings file has a key that nobody reads.
+    #[error("{origin}: {what}")]
+    UnknownKey { origin: Origin, what: String },
+    /// What is at a place cannot be used.
+    #[error("{origin}: {why}")]
+    Unusable { origin: Origin, why: String },
     /// A line of a file that is not the settings file, and that `origin` named, is not what was expected.
+    #[error("line {line} of the file of {origin}: expected {expected}")]
     Line { origin: Origin, line: usize, expected: String },
-    /// A source cannot be used as it is named.
-    Source { origin: Origin, why: String },
     /// Two values cannot both be meant.
+    #[error("{one} contradicts {other}: {why}")]
     Contradiction { one: Origin, other: Origin, why: &'static str },
     /// Settings without a default are given nowhere.
+    #[error("{}", missing(.0))]
     Missing(Vec<&'static str>),
     /// The organization is given nowhere, or what else would do.
+    #[error("{}; or {or}", missing(&["organization"]))]
     MissingOrganization { or: &'static str },
 }
 
 impl ConfigError {
     /// The refusal of the value that is there.
     pub(super) fn expected(origin: &Origin, expected: impl Into<String>) -> Self {
-        ConfigError::Invalid { origin: origin.clone(), expected: expected.into() }
+        ConfigError::Unusable { origin: origin.clone(), why: format!("expected {}", expected.into()) }
+    }
+
+    /// The refusal of a file that a setting names. Its path is not shown: a token may stand there by mistake.
+    pub(super) fn unreadable(origin: &Origin, error: &io::Error) -> Self {
+        ConfigError::Unusable { origin: origin.clone(), why: format!("cannot read the file: {error}") }
     }
 }
 
-// The start stops with one line, so the causes are in it, and `source` has none.
-impl std::error::Error for ConfigError {}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::Arguments { what } => write!(f, "{what} (see --help)"),
-            ConfigError::UnknownVariable { name: Some(name), near: Some(near) } => {
-                write!(f, "unknown variable {name}: did you mean {near}?")
-            }
-            ConfigError::UnknownVariable { name: Some(name), near: None } => {
-                write!(f, "unknown variable {name}: no setting of this name exists (see --help)")
-            }
-            ConfigError::UnknownVariable { name: None, .. } => f.write_str(
-                "an unknown variable begins with DEVSTATUS_: no setting of its name exists (see --help)",
-            ),
-            ConfigError::UnknownKey { path, line, key, near, known } => {
-                write!(f, "{} line {line}: unknown key", Path(path))?;
-                if let Some(key) = key {
-                    write!(f, " {key}")?;
-                }
-                let is_listed = known.len() <= LISTED_KEYS_MAX;
-                match near {
-                    Some(near) if is_listed => {
-                        write!(f, ": did you mean {near}? Known are {}", known.join(", "))
-                    }
-                    Some(near) => write!(f, ": did you mean {near}?"),
-                    None if is_listed => write!(f, "; known are {}", known.join(", ")),
-                    None => f.write_str("; known are the flags of devstatus serve (see --help)"),
-                }
-            }
-            ConfigError::Syntax { path, line, what } => write!(f, "{} line {line}: {what}", Path(path)),
-            ConfigError::ReadConfig { origin, path, source } => {
-                write!(f, "{origin}: cannot read {}: {source}", Path(path))
-            }
-            ConfigError::ReadFile { origin, source } => write!(f, "{origin}: cannot read the file: {source}"),
-            ConfigError::Invalid { origin, expected } => write!(f, "{origin}: expected {expected}"),
-            ConfigError::Line { origin, line, expected } => {
-                write!(f, "line {line} of the file of {origin}: expected {expected}")
-            }
-            ConfigError::Source { origin, why } => write!(f, "{origin}: {why}"),
-            ConfigError::Contradiction { one, other, why } => write!(f, "{one} contradicts {other}: {why}"),
-            ConfigError::Missing(settings) => {
-                let each: Vec<String> =
-                    settings.iter().map(|setting| platform::places(setting).join(" or ")).collect();
-                write!(f, "missing {}", each.join("; missing "))
-            }
-            ConfigError::MissingOrganization { or } => {
-                write!(f, "missing {}; or {or}", platform::places("organization").join(" or "))
-            }
-        }
-    }
+fn missing(settings: &[&str]) -> String {
+    let each = settings.iter().map(|setting| format!("missing {}", platform::places(setting).join(" or ")));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// A path in an error: a line break in a file's name must not break the line.
-struct Path<'a>(&'a PathBuf);
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.to_string_lossy().chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        Ok(())
-    }
+pub(super) fn shown(path: &Path) -> String {
+    path.to_string_lossy().replace(char::is_control, "?")
 }
 
 /// `name` if it can be shown: letters and the signs of our names only, so that it is hardly a token in a wrong place.
@@ -168,21 +108,19 @@ pub(super) fn showable(name: &str) -> Option<String> {
     (!name.is_empty() && name.len() <= LONGEST && name.chars().all(harmless)).then(|| name.to_owned())
 }
 
-/// The refusal of the key `name`, which the text shows with `prefix` before it.
-pub(super) fn unknown_key(
-    path: &std::path::Path,
-    line: usize,
-    prefix: &str,
-    name: &str,
-    known: &[&str],
-) -> ConfigError {
-    ConfigError::UnknownKey {
-        path: path.to_owned(),
-        line,
-        key: showable(name).map(|name| format!("{prefix}{name}")),
-        near: nearest(name, known.iter().copied()).map(str::to_owned),
-        known: known.iter().map(|key| (*key).to_owned()).collect(),
-    }
+/// The refusal of the key `name`, which the text shows with `prefix` before it unless it may be a token in a wrong place.
+pub(super) fn unknown_key(origin: Origin, prefix: &str, name: &str, known: &[&str]) -> ConfigError {
+    /// More keys are not listed.
+    const LISTED_MAX: usize = 20;
+    let key = showable(name).map(|name| format!(" {prefix}{name}")).unwrap_or_default();
+    let listed = (known.len() <= LISTED_MAX).then(|| known.join(", "));
+    let hint = match (nearest(name, known.iter().copied()), listed) {
+        (Some(near), Some(listed)) => format!(": did you mean {near}? Known are {listed}"),
+        (Some(near), None) => format!(": did you mean {near}?"),
+        (None, Some(listed)) => format!("; known are {listed}"),
+        (None, None) => "; known are the flags of devstatus serve (see --help)".to_owned(),
+    };
+    ConfigError::UnknownKey { origin, what: format!("unknown key{key}{hint}") }
 }
 
 /// The known name that `name` was probably meant to be.

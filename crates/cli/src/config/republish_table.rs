@@ -13,7 +13,6 @@ use republish::settings::{PREFIX_MAX_BYTES, RepublishSettings, is_prefix};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
 use system::secret::Secret;
 
-const BROKER: &str = "mqtt://, mqtts://, ws:// or wss:// with a host, and no user";
 const PREFIX: &str = "devstatus";
 
 /// The longest client id: the standard lets brokers refuse more than 23 bytes, and those in use take more than this.
@@ -30,8 +29,7 @@ pub(super) fn read(
     let settings = keys.read(|keys| {
         let prefix = prefix(keys, "prefix")?;
         let home_assistant = self::prefix(keys, "home_assistant")?;
-        let url = value::read_by(|text| broker_url::endpoint(text).ok(), BROKER);
-        let broker = keys.text("broker", url)?;
+        let broker = keys.text("broker", broker_url::endpoint)?;
         let client_id = keys.text("id", |text| {
             let fits = is_login(text) && text.len() <= CLIENT_ID_MAX_BYTES;
             text_if(fits, text, format!("a client id of 1 to {CLIENT_ID_MAX_BYTES} bytes"))
@@ -81,11 +79,10 @@ fn connect(
     if let Some(key) = tls_key.filter(|_| !connect.endpoint.transport.is_encrypted()) {
         return Err(keys.unfit(key, "mqtts:// or wss:// as broker: others use no certificates"));
     }
-    let versions = value::read_by(|text| mqtt_version(text).ok(), "\"3.1.1\" or \"5\"");
     Ok(ConnectSettings {
         login: login.or(connect.login),
         tls: if tls_key.is_some() { tls } else { connect.tls },
-        mqtt_version: keys.text("mqtt_version", versions)?.unwrap_or(connect.mqtt_version),
+        mqtt_version: keys.text("mqtt_version", mqtt_version)?.unwrap_or(connect.mqtt_version),
         ..connect
     })
 }

@@ -1,18 +1,17 @@
 //! `devstatus config show`: the value of each setting of the service and where it comes from, in the form of a
 //! `devstatus.toml`.
 
-use std::fmt::Write;
 use std::ops::Range;
 
 use clap::{Arg, Command, CommandFactory};
 use toml::de::{DeTable, DeValue};
 
 use super::arguments::PlatformArgs;
+use super::build::sources::replaced;
 use super::file_tables::Tables;
 use super::grammar::Origins;
 use super::refusal::Origin;
-use super::source_tables::replaced;
-use super::toml::{OTHER_KEYS, SOURCES, Shape, line_of};
+use super::toml::{OTHER_KEYS, SOURCES, line_of};
 
 /// A line for each setting; what has no value, and what `devstatus.toml` cannot hold, is a comment. Tables are shown as they are
 /// written.
@@ -33,24 +32,20 @@ pub(super) fn settings(grammar: &Command, origins: &Origins, tables: &Tables<'_>
         };
     }
     let mut shown_tables = String::new();
-    for (name, shape) in OTHER_KEYS {
-        let Some((key, value)) = tables.document.iter().find(|(key, _)| key.get_ref() == name) else {
-            continue;
+    for (name, _) in OTHER_KEYS {
+        let Some((key, value)) = tables.document.get_key_value(name) else { continue };
+        let mut add = |heading: &str, table: &DeTable<'_>| {
+            shown_tables += &format!("\n{heading}\n{}", table_lines(tables, &format!("{name}."), "", table));
         };
-        match (shape, value.get_ref()) {
-            (Shape::Tables, DeValue::Array(items)) => {
-                for table in items.iter().filter_map(|item| item.get_ref().as_table()) {
-                    shown_tables +=
-                        &format!("\n[[{name}]]\n{}", table_lines(tables, &format!("{name}."), "", table));
-                }
+        match value.get_ref() {
+            DeValue::Table(table) => add(&format!("[{name}]"), table),
+            // Of a flag of that name, which takes a list, no item is a table.
+            DeValue::Array(items) => {
+                let each = items.iter().filter_map(|item| item.get_ref().as_table());
+                each.for_each(|table| add(&format!("[[{name}]]"), table));
             }
-            (Shape::Table, DeValue::Table(table)) => {
-                shown_tables +=
-                    &format!("\n[{name}]\n{}", table_lines(tables, &format!("{name}."), "", table));
-            }
-            (Shape::Value, _) => lines += &line(tables, "", name, (key.span().start, value.span())),
-            // The value of the flag of that name.
-            (Shape::Tables | Shape::Table, _) => {}
+            _ if name == SOURCES => {}
+            _ => lines += &line(tables, "", name, (key.span().start, value.span())),
         }
     }
     lines + &shown_tables
@@ -77,22 +72,9 @@ fn table_lines(tables: &Tables<'_>, heading: &str, within: &str, table: &DeTable
 fn line(tables: &Tables<'_>, heading: &str, name: &str, (at, value): (usize, Range<usize>)) -> String {
     // Who knows the URL of a chat's webhook can write to it, and a header may be a password.
     let written = if ["url", "headers"].contains(&name) { "\"(hidden)\"" } else { &tables.text[value] };
-    let (path, key) = (tables.path.to_owned(), format!("{heading}{name}").into_boxed_str());
+    let (path, key) = (tables.path.to_owned(), Some(format!("{heading}{name}").into_boxed_str()));
     let origin = Origin::File { path, line: line_of(tables.text, at), key };
     format!("{name} = {written}  # {origin}\n")
-}
-
-/// A line for each built-in source.
-pub(super) fn sources() -> String {
-    let infos: Vec<_> = formats::catalog::infos().collect();
-    let width = infos.iter().map(|info| info.name.len()).max().unwrap_or_default();
-    let mut lines = String::new();
-    for info in infos {
-        let note = if info.is_retained { "" } else { " (nothing is retained)" };
-        let line = format!("{:width$}  {}, type {}{note}\n", info.name, info.description, info.device_type);
-        lines.push_str(&line);
-    }
-    lines
 }
 
 fn named(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
@@ -123,20 +105,6 @@ fn shown(setting: &str, value: &str) -> String {
         None => value.to_owned(),
     };
     let is_bare = matches!(value.as_str(), "true" | "false") || value.parse::<u64>().is_ok();
-    if is_bare { value } else { toml_string(&value) }
-}
-
-fn toml_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
+    // TOML writes a text as JSON does.
+    if is_bare { value } else { serde_json::Value::from(value).to_string() }
 }

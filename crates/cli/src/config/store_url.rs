@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 
-use super::value::is_host_name;
+use super::value::{Expected, Parsed, is_host_name, or_expected};
 use store::settings::{Address, Location, StoreServer, StoreTls};
 use system::secret::Secret;
 
@@ -18,21 +18,23 @@ const VALKEY_PORT: u16 = 6379;
 /// More hosts than anyone lists.
 const ADDRESSES_MAX: usize = 64;
 
-/// Where `text` says that the store is; the error says what was expected, without any of the text.
-pub(super) fn location(text: &str) -> Result<Location, &'static str> {
-    match text.split_once(':').ok_or(EXPECTED)? {
-        ("memory", "") => Ok(Location::Memory),
-        ("sqlite", path) if !path.is_empty() => Ok(Location::Sqlite(path.into())),
-        (scheme, rest) => server_location(scheme, rest.strip_prefix("//").ok_or(EXPECTED)?),
-    }
-}
-
-fn server_location(scheme: &str, rest: &str) -> Result<Location, &'static str> {
-    match scheme {
-        "postgres" | "postgresql" => postgres(rest).map(Location::Postgres).ok_or(POSTGRES),
-        "valkey" | "redis" => valkey(rest, StoreTls::Off).map(Location::Valkey).ok_or(VALKEY),
-        "valkeys" | "rediss" => valkey(rest, StoreTls::Required).map(Location::Valkey).ok_or(VALKEY),
-        _ => Err(EXPECTED),
+/// Where `text` says that the store is; the refusal holds nothing of the text.
+pub(super) fn location(text: &str) -> Parsed<Location> {
+    let (scheme, rest) = text.split_once(':').unwrap_or_default();
+    let url = rest.strip_prefix("//");
+    match (scheme, url) {
+        ("memory", None) if rest.is_empty() => Ok(Location::Memory),
+        ("sqlite", _) if !rest.is_empty() => Ok(Location::Sqlite(rest.into())),
+        ("postgres" | "postgresql", Some(url)) => {
+            or_expected(postgres(url).map(Location::Postgres), POSTGRES)
+        }
+        ("valkey" | "redis", Some(url)) => {
+            or_expected(valkey(url, StoreTls::Off).map(Location::Valkey), VALKEY)
+        }
+        ("valkeys" | "rediss", Some(url)) => {
+            or_expected(valkey(url, StoreTls::Required).map(Location::Valkey), VALKEY)
+        }
+        _ => Err(Expected(EXPECTED.into())),
     }
 }
 

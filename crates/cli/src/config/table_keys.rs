@@ -15,6 +15,7 @@ use super::toml::line_of;
 use super::value::{self, Expected, Parsed, WholeNumber, expected_of};
 use super::{file, toml};
 use presence::query::Filter;
+use system::secret::Secret;
 
 /// The items of a list; a value alone is a list of one.
 pub(super) fn items<'a, 'text>(value: &'a DeValue<'text>) -> Vec<&'a DeValue<'text>> {
@@ -60,18 +61,24 @@ impl<'a> TableKeys<'a> {
         let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
         let Some((key, _)) = unknown else { return Ok(read) };
         let line = line_of(self.text, key.span().start);
-        Err(unknown_key(self.path, line, &format!("{}.", self.name), key.get_ref(), &known))
+        let place = Origin::File { path: self.path.to_owned(), line, key: None };
+        Err(unknown_key(place, &format!("{}.", self.name), key.get_ref(), &known))
     }
 
-    /// All values as texts, as those of flags are.
+    /// The values of these keys as texts, as those of flags are.
     pub fn settings(&self, known: &[&'static str]) -> Result<Vec<(String, SettingText)>, ConfigError> {
-        self.asked.borrow_mut().extend(known);
-        let entries = self.table.iter().map(|entry| toml::entry(self.text, entry, known)).collect();
-        file::settings(self.path, entries, known, |key| Some(key.to_owned()))
+        let mut settings = Vec::new();
+        for key in known {
+            if let Some(text) = self.optional(key, toml::SCALARS, toml::scalars)? {
+                let given = SettingText { text: Secret::new(text), origin: self.origin_of(key) };
+                settings.push(((*key).to_owned(), given));
+            }
+        }
+        Ok(settings)
     }
 
     fn entry(&self, key: &str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
-        self.table.iter().find(|(found, _)| found.get_ref() == key)
+        self.table.get_key_value(key)
     }
 
     /// Whether the table has the key.
@@ -205,6 +212,6 @@ impl<'a> TableKeys<'a> {
     }
 
     fn origin(&self, key: &str, at: usize) -> Origin {
-        Origin::File { path: self.path.to_owned(), line: line_of(self.text, at), key: key.into() }
+        Origin::File { path: self.path.to_owned(), line: line_of(self.text, at), key: Some(key.into()) }
     }
 }

@@ -1,8 +1,5 @@
 //! Reads `devstatus.toml`: the values at its top level, each with its line. What they mean is not known here.
 
-use std::borrow::Cow;
-
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::{FileEntry, SyntaxError};
@@ -11,52 +8,43 @@ use system::secret::Secret;
 /// The values of `text` in the order of their lines. A list counts as its items with commas between them, as the flag of
 /// the same name takes it. What no flag has is left to the readers of tables.
 pub(super) fn read(text: &str, known: &[&str]) -> Result<Vec<FileEntry>, SyntaxError> {
-    let mut entries = Vec::new();
-    for (key, value) in &parse(text)? {
-        let name: &str = key.get_ref();
-        // The flag of that name takes names.
-        let is_of_flag = name == SOURCES && !matches!(value.get_ref(), DeValue::Table(_));
-        match OTHER_KEYS.into_iter().find(|(other, _)| *other == name) {
-            Some((_, shape)) if shape.fits(value.get_ref()) => {}
-            Some((_, shape)) if !is_of_flag => {
-                let line = line_of(text, key.span().start);
-                return Err(SyntaxError { line, what: format!("expected {}", shape.written(name)) });
-            }
-            Some(_) | None => entries.push(entry(text, (key, value), known)?),
+    let refusal = |at: usize, what: String| Err(SyntaxError { line: line_of(text, at), what });
+    let document = match DeTable::parse(text) {
+        Ok(document) => document.into_inner(),
+        // The parser's own text quotes the file, and so perhaps the token: only the place is kept.
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            return refusal(at, "not the TOML that was expected".to_owned());
         }
+    };
+    let mut entries = Vec::new();
+    for (key, value) in &document {
+        let (at, name) = (key.span().start, key.get_ref());
+        let shape = Shape::of(value.get_ref());
+        match OTHER_KEYS.into_iter().find(|(other, _)| other == name) {
+            Some((_, wanted)) if wanted == shape => continue,
+            // The flag of that name takes names.
+            Some((SOURCES, _)) if shape == Shape::Value => {}
+            Some((_, Shape::Tables)) => return refusal(at, format!("expected [[{name}]], once for each")),
+            Some((_, Shape::Table)) => return refusal(at, format!("expected [{name}]")),
+            Some((_, Shape::Value)) | None => {}
+        }
+        let value = scalars(value.get_ref()).map(Secret::new);
+        if value.is_none() && known.contains(&name.as_ref()) {
+            return refusal(at, format!("expected {SCALARS}"));
+        }
+        entries.push(FileEntry { key: name.to_string(), value, line: line_of(text, at) });
     }
     entries.sort_by_key(|entry| entry.line);
     Ok(entries)
 }
 
-fn parse(text: &str) -> Result<DeTable<'_>, SyntaxError> {
-    // The parser's own text quotes the file, and so perhaps the token: only the place is kept.
-    let parsed = DeTable::parse(text).map_err(|error| SyntaxError {
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
-        what: "not the TOML that was expected".to_owned(),
-    })?;
-    Ok(parsed.into_inner())
-}
+/// What the value of a flag is written as.
+pub(super) const SCALARS: &str = "a text, a number, true, false, or a list of these";
 
 /// The line, from 1, of a place in a text.
 pub(super) fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
-}
-
-/// One value of a table.
-pub(super) fn entry(
-    text: &str,
-    (key, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>),
-    known: &[&str],
-) -> Result<FileEntry, SyntaxError> {
-    let line = line_of(text, key.span().start);
-    let key = key.get_ref().clone().into_owned();
-    let value = scalars(value.get_ref()).map(Secret::new);
-    if value.is_none() && known.contains(&key.as_str()) {
-        let what = "expected a text, a number, true, false, or a list of these".to_owned();
-        return Err(SyntaxError { line, what });
-    }
-    Ok(FileEntry { key, value, line })
 }
 
 pub(super) const PROFILES: &str = "profile";
@@ -84,8 +72,8 @@ pub(super) const OTHER_KEYS: [(&str, Shape); 10] = [
     (WINDOWS, Shape::Tables),
 ];
 
-/// How the value of a key that is no flag is written.
-#[derive(Clone, Copy)]
+/// How the value of a key is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Tables,
     Table,
@@ -93,26 +81,21 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    fn fits(self, value: &DeValue<'_>) -> bool {
-        match self {
-            Shape::Tables => value.as_array().is_some_and(|items| {
-                !items.is_empty() && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
-            }),
-            Shape::Table => matches!(value, DeValue::Table(_)),
-            Shape::Value => true,
-        }
-    }
-
-    fn written(self, key: &str) -> String {
-        match self {
-            Shape::Tables => format!("[[{key}]], once for each"),
-            Shape::Table => format!("[{key}]"),
-            Shape::Value => "a value".to_owned(),
+    fn of(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::Table(_) => Shape::Table,
+            DeValue::Array(items)
+                if !items.is_empty() && items.iter().all(|item| item.get_ref().is_table()) =>
+            {
+                Shape::Tables
+            }
+            _ => Shape::Value,
         }
     }
 }
 
-fn scalars(value: &DeValue<'_>) -> Option<String> {
+/// The text that stands for a value, or a list of values, as a flag takes it.
+pub(super) fn scalars(value: &DeValue<'_>) -> Option<String> {
     if let DeValue::Array(items) = value {
         let items: Option<Vec<_>> = items.iter().map(|item| scalar(item.get_ref())).collect();
         return Some(items?.join(","));

@@ -8,9 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use formats::Cause;
-use mqtt::settings::{Endpoint, MqttVersion};
+use mqtt::settings::MqttVersion;
 use server::sync::settings::Partition;
-use store::settings::Location;
 use system::secret::Secret;
 
 /// The platform's limit for an application id.
@@ -39,16 +38,9 @@ pub(super) const TOPIC_LEVEL: &str =
     "1 to 256 bytes without '/', '+', '#', spaces around them or control characters";
 
 /// What a value should have been. It never holds the text itself, which may be a token in the wrong place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
 pub(super) struct Expected(pub Cow<'static, str>);
-
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Expected {}
 
 pub(super) type Parsed<T> = Result<T, Expected>;
 
@@ -82,13 +74,8 @@ pub(super) fn word_of<const N: usize>(words: [&'static str; N]) -> impl Parser<S
     word(words.map(|word| (word, word.to_owned())))
 }
 
-/// What `FromStr` reads.
+/// What `FromStr` reads. An item of a list may have spaces around it.
 pub(super) fn parsed<T: FromStr + 'static>(expected: &'static str) -> impl Parser<T> {
-    move |text: &str| or_expected(text.parse().ok(), expected)
-}
-
-/// What `FromStr` reads of an item of a list, which may have spaces around it.
-pub(super) fn item<T: FromStr + 'static>(expected: &'static str) -> impl Parser<T> {
     move |text: &str| or_expected(text.trim().parse().ok(), expected)
 }
 
@@ -278,22 +265,6 @@ pub(super) fn path_or_stream(text: &str) -> Parsed<PathBuf> {
     or_expected((!text.is_empty()).then(|| text.into()), "the path of a file, or -")
 }
 
-pub(super) fn broker(text: &str) -> Parsed<Endpoint> {
-    super::broker_url::endpoint(text).map_err(|expected| Expected(expected.into()))
-}
-
-pub(super) fn store(text: &str) -> Parsed<StoreUrl> {
-    let location = super::store_url::location(text).map_err(|expected| Expected(expected.into()))?;
-    Ok(StoreUrl { location, is_file: text.starts_with("sqlite:") })
-}
-
-/// The store of `--store`.
-#[derive(Clone, Debug)]
-pub(super) struct StoreUrl {
-    pub location: Location,
-    pub is_file: bool,
-}
-
 pub(super) fn mqtt_version(text: &str) -> Parsed<MqttVersion> {
     word([("3.1.1", MqttVersion::V311), ("3", MqttVersion::V311), ("5", MqttVersion::V5)])(text)
 }
@@ -409,20 +380,6 @@ pub(super) fn is_topic_level(text: &str) -> bool {
 pub(super) fn platform_port(text: &str) -> Parsed<u16> {
     let port = text.parse().ok().filter(|port| matches!(port, 443 | 8883 | 80 | 1883));
     or_expected(port, "8883, 443, 1883 or 80, the platform's ports; for another broker use --broker")
-}
-
-/// Whether MQTT goes over a websocket, in the platform's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PlatformTransport {
-    Tcp,
-    Websockets,
-}
-
-/// The kind of application, in the platform's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ApplicationType {
-    Standalone,
-    Shared,
 }
 
 /// A part of a device's name on the command line.

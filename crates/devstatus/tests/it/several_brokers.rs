@@ -229,12 +229,12 @@ fn bad_tables_stop_the_start_and_name_file_line_and_key() {
         (
             with(&[("format", "fromat")]),
             &[][..],
-            "devstatus.toml line 3: unknown key fromat: did you mean format?",
+            "devstatus.toml line 3: unknown key source.fromat: did you mean format?",
         ),
         (
             with(&[("quiet-interval-ms = 300", "token = \"secret\"")]),
             &[],
-            "line 5: unknown key token: did you mean token-file?",
+            "line 5: unknown key source.token: did you mean token-file?",
         ),
         (
             with(&[("broker = \"mqtt://127.0.0.1:1\"\n", "")]),
@@ -244,10 +244,10 @@ fn bad_tables_stop_the_start_and_name_file_line_and_key() {
         (
             with(&[("\"tasmota\"", "\"tasmotta\"")]),
             &[],
-            "devstatus.toml line 3, format: there is no such source",
+            "devstatus.toml line 3, source.format: there is no such source",
         ),
-        (with(&[("= 300", "= 0")]), &[], "devstatus.toml line 5, quiet-interval-ms: expected a whole number"),
-        (with(&[("\"south\"", "\"north\"")]), &[], "line 8, name: expected a name that no other source has"),
+        (with(&[("= 300", "= 0")]), &[], "line 5, source.quiet-interval-ms: expected a whole number"),
+        (with(&[("\"south\"", "\"north\"")]), &[], "line 8, source.name: expected a name that no other"),
         (with(&[("quiet-interval-ms = 300", "broker-cert = \"x\"")]), &[], "contradicts"),
         (
             with(&[("mqtt:", "mqtts:"), ("quiet-interval-ms = 300", "broker-cert = \"x\"")]),
@@ -262,7 +262,7 @@ fn bad_tables_stop_the_start_and_name_file_line_and_key() {
         (
             with(&[("127.0.0.1:2", "127.0.0.1:1\"\nid = \"devstatus-north")]),
             &[],
-            "id: expected an id that no other source has at this broker",
+            "source.id: expected an id that no other source has at this broker",
         ),
         (
             good.clone(),
@@ -277,10 +277,10 @@ fn bad_tables_stop_the_start_and_name_file_line_and_key() {
         (
             with(&[("\"tasmota\"", "\"iot-platform\""), ("[\"esphome\"", "[\"iot-platform\"")]),
             &[],
-            "format: expected iot-platform in one source only",
+            "source.format: expected iot-platform in one source only",
         ),
         (good.repeat(33), &[], "source: expected at most 64 of these tables"),
-        (with(&[("\"north\"", "\"iot-platform\"")]), &[], "line 2, name: expected another name"),
+        (with(&[("\"north\"", "\"iot-platform\"")]), &[], "line 2, source.name: expected another name"),
     ] {
         let ended = launch(&file).arguments(arguments).run();
         assert_eq!(ended.status.code(), Some(2), "{said}: {}", ended.stderr);

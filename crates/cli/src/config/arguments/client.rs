@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Command, Parser, Subcommand};
 
 use super::super::value;
 use super::{CaArgs, ConfigArgs};
@@ -38,8 +38,8 @@ pub(in crate::config) struct ServiceArgs {
     pub tls_client_key: Option<PathBuf>,
 }
 
-/// Which service is asked, and with which key.
-#[derive(Args, Debug)]
+/// Which service is asked, with which key, and how the answer is shown. Every subcommand of a [`Question`] has these, too.
+#[derive(Debug, Parser)]
 #[command(next_help_heading = "Service")]
 pub(in crate::config) struct ClientArgs {
     #[command(flatten)]
@@ -65,52 +65,8 @@ pub(in crate::config) struct OutputArgs {
     pub json: bool,
 }
 
-/// A question, and how it is asked: every subcommand of a question has the settings of `ClientArgs`.
-#[derive(Debug)]
-pub(in crate::config) struct AskArgs {
-    pub question: Question,
-    pub client: ClientArgs,
-}
-
-impl Subcommand for AskArgs {
-    fn augment_subcommands(command: Command) -> Command {
-        Question::augment_subcommands(command).mut_subcommands(|subcommand| {
-            if Question::has_subcommand(subcommand.get_name()) {
-                with_client_args(subcommand)
-            } else {
-                subcommand
-            }
-        })
-    }
-
-    fn augment_subcommands_for_update(command: Command) -> Command {
-        Self::augment_subcommands(command)
-    }
-
-    fn has_subcommand(name: &str) -> bool {
-        Question::has_subcommand(name)
-    }
-}
-
-impl FromArgMatches for AskArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut asked = matches;
-        while let Some((_, of_subcommand)) = asked.subcommand() {
-            asked = of_subcommand;
-        }
-        Ok(Self {
-            question: Question::from_arg_matches(matches)?,
-            client: ClientArgs::from_arg_matches(asked)?,
-        })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-fn with_client_args(question: Command) -> Command {
+/// A subcommand that asks, with the settings of how it is asked.
+pub(in crate::config) fn with_client_args(question: Command) -> Command {
     if question.has_subcommands() {
         return question.mut_subcommands(with_client_args);
     }

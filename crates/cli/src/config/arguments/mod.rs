@@ -10,8 +10,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Args, Command, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::value::{ApplicationType, PlatformTransport};
-use super::{LogFormat, LogLevel, value};
+use super::{LogFormat, LogLevel, broker_url, value};
 use crate::exchange::settings::ExportFormat;
 use mqtt::settings::{Endpoint, MqttVersion};
 use server::access::settings::{KEY_NAME_EXPECTED, Scopes, is_key_name};
@@ -22,7 +21,7 @@ pub use client::{
     NamedDevice, NewSilence, Question, Redelivery, Rotation, SilenceQuestion, SummarySelection,
     WatchSelection, WebhookQuestion,
 };
-pub(super) use client::{AskArgs, OutputArgs, SOURCE_FILTER, ServiceArgs};
+pub(super) use client::{ClientArgs, OutputArgs, SOURCE_FILTER, ServiceArgs, with_client_args};
 pub(super) use serve::{
     HttpArgs, LinkArgs, PopulationArgs, ReadingArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs,
     StoreArgs,
@@ -74,7 +73,7 @@ pub(super) enum Verb {
     #[command(subcommand)]
     Keys(KeysVerb),
     #[command(flatten)]
-    Ask(Box<AskArgs>),
+    Ask(Question),
     /// Lists the formats of messages that can be read, shows one, or tries it on messages
     Sources {
         #[command(subcommand)]
@@ -212,7 +211,7 @@ pub(super) struct BrokerArgs {
     #[arg(long, value_name = "FILE", value_parser = value::path)]
     pub token_file: Option<PathBuf>,
     /// Any MQTT broker: mqtt://, mqtts://, ws:// or wss:// with host and port; by default the platform's, mqtts://{organization}.messaging.{domain}:8883
-    #[arg(long, value_name = "URL", value_parser = value::broker)]
+    #[arg(long, value_name = "URL", value_parser = broker_url::endpoint)]
     pub broker: Option<Endpoint>,
     #[command(flatten)]
     pub ca: CaArgs,
@@ -391,11 +390,11 @@ pub(super) struct PlatformArgs {
     #[arg(long = "platform-port", value_parser = value::platform_port, default_value = "8883")]
     pub port: u16,
     /// tcp or websockets; unused with --broker
-    #[arg(long = "platform-transport", value_parser = value::word([("tcp", PlatformTransport::Tcp), ("websockets", PlatformTransport::Websockets)]), default_value = "tcp")]
-    pub transport: PlatformTransport,
+    #[arg(long = "platform-transport", value_parser = value::word([("tcp", false), ("websockets", true)]), default_value = "tcp", action = ArgAction::Set)]
+    pub has_websockets: bool,
     /// standalone or shared (a scalable application, client id A:…)
-    #[arg(long = "platform-type", value_parser = value::word([("standalone", ApplicationType::Standalone), ("shared", ApplicationType::Shared)]), default_value = "standalone")]
-    pub application: ApplicationType,
+    #[arg(long = "platform-type", value_parser = value::word([("standalone", false), ("shared", true)]), default_value = "standalone", action = ArgAction::Set)]
+    pub is_shared: bool,
     /// Instance of a scalable application, client id A:…:{instance}
     #[arg(long = "platform-instance", value_parser = value::application_id)]
     pub instance: Option<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
 
-use super::super::value;
+use super::super::{store_url, value};
 use super::{
     BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, PortArgs, ProfilesArgs, SYSTEM_TRUST_STORE,
 };
@@ -14,6 +14,7 @@ use presence::query::Network;
 use server::health::ReadyOn;
 use server::http_settings::{AllowedHost, ForwardedHeader};
 use server::sync::settings::Partition;
+use store::settings::Location;
 
 /// A year.
 const RECONCILE_INTERVAL_MAX_SECONDS: u32 = 31_536_000;
@@ -124,10 +125,10 @@ pub(in crate::config) struct HttpArgs {
     #[arg(long, value_name = "ORIGIN", value_parser = value::cors_origin, value_delimiter = ',')]
     pub cors_origin: Vec<String>,
     /// While loopback is open without keys: a host that requests may name, besides localhost and loopback addresses, for example the public name that a proxy on this machine passes on; may be given more than once, or as a list separated by commas
-    #[arg(long, value_name = "HOST", value_parser = value::item::<AllowedHost>("host names or IP addresses separated by commas, each without a scheme and a port"), value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", value_parser = value::parsed::<AllowedHost>("host names or IP addresses separated by commas, each without a scheme and a port"), value_delimiter = ',')]
     pub allowed_host: Vec<AllowedHost>,
     /// Address or block of addresses (CIDR) of proxies: the client that they name in a header is believed; may be given more than once, or as a list separated by commas
-    #[arg(long, value_name = "NETWORK", value_parser = value::item::<Network>("IP addresses or blocks of them separated by commas, as in 192.0.2.0/24"), value_delimiter = ',')]
+    #[arg(long, value_name = "NETWORK", value_parser = value::parsed::<Network>("IP addresses or blocks of them separated by commas, as in 192.0.2.0/24"), value_delimiter = ',')]
     pub trusted_proxy: Vec<Network>,
     /// Header in which trusted proxies name the client: X-Forwarded-For or Forwarded; the other one is ignored
     #[arg(long, value_name = "HEADER", value_parser = value::read_by(ForwardedHeader::named, "X-Forwarded-For or Forwarded"), default_value = "X-Forwarded-For")]
@@ -208,8 +209,8 @@ pub(in crate::config) struct PopulationArgs {
 #[command(next_help_heading = "Store")]
 pub(in crate::config) struct StoreArgs {
     /// Where statuses are stored: sqlite:PATH; postgres:// or valkey:// with login and hosts, which several instances can share; or memory:, which keeps nothing after the process; by default sqlite:{state directory}/{organization}.db
-    #[arg(long, value_name = "URL", value_parser = value::store)]
-    pub store: Option<value::StoreUrl>,
+    #[arg(long, value_name = "URL", value_parser = store_url::location)]
+    pub store: Option<Location>,
     /// Schema of the database, or prefix of the keys in Valkey; by default devstatus_{organization}
     #[arg(long, value_name = "NAME", value_parser = value::schema)]
     pub store_schema: Option<String>,

@@ -1,14 +1,15 @@
 //! The subcommands that ask a running service.
 
-use super::super::arguments::{AskArgs, ServiceArgs};
+use super::super::arguments::{ClientArgs, Question, ServiceArgs};
 use super::super::value::{API_KEY, api_key};
-use super::super::{ClientSettings, ConfigError, ServiceSettings};
+use super::super::{ClientSettings, ConfigError, ServiceSettings, Stop};
 use super::BuildContext;
 use super::secrets::{SecretSetting, together};
 use system::tls::ClientCertificate;
 
 impl BuildContext {
-    pub(super) fn ask(&self, AskArgs { question, client }: AskArgs) -> Result<ClientSettings, ConfigError> {
+    pub(super) fn ask(&self, question: Question) -> Result<ClientSettings, Stop> {
+        let client: ClientArgs = self.origins.parse()?;
         let setting = SecretSetting {
             text: "api-key",
             file: "api-key-file",

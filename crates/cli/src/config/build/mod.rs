@@ -5,20 +5,19 @@ mod client;
 mod rules;
 mod secrets;
 mod source;
-mod sources;
+pub(super) mod sources;
 mod store;
 
 use std::path::{Path, PathBuf};
 
 use super::arguments::{
-    Cli, ConfigVerb, DemoArgs, ExchangeArgs, FleetArgs, HttpArgs, KeysFileArgs, KeysListArgs, KeysVerb,
-    LogArgs, NamedSourceArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs, SimulateArgs,
-    SourcesVerb, Verb,
+    Cli, ConfigVerb, DemoArgs, ExchangeArgs, FleetArgs, HttpArgs, KeysCreateArgs, KeysFileArgs,
+    KeysRevokeArgs, KeysVerb, LogArgs, NamedSourceArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs,
+    SimulateArgs, SourcesVerb, Verb,
 };
 use super::file::SettingsFile;
 use super::file_tables::Tables;
 use super::grammar::{Origins, grammar};
-use super::layers::StateDirectories;
 use super::toml::{REPUBLISH, WEBHOOKS};
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExchangeSettings, KeysAction, KeysSettings, LogLevel,
@@ -38,7 +37,8 @@ const DEVICE_TYPES: u32 = 5;
 /// What the settings themselves do not say.
 pub(super) struct BuildContext {
     pub origins: Origins,
-    pub state: StateDirectories,
+    /// Where a program of this machine keeps its state.
+    pub state: PathBuf,
     pub file: Option<SettingsFile>,
 }
 
@@ -52,9 +52,9 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         Verb::Export(args) => Command::Export(context.exchange(args.exchange)?, args.format),
         Verb::Import(args) => Command::Import(context.exchange(args)?),
         Verb::Keys(verb) => Command::Keys(context.keys(verb)?),
-        Verb::Ask(args) => Command::Client(context.ask(*args)?),
+        Verb::Ask(question) => Command::Client(context.ask(question)?),
         Verb::Sources { verb } => context.about_sources(verb)?,
-        Verb::Rules(RulesVerb::Check { .. }) => return Err(Stop::Answer(context.rules_description()?)),
+        Verb::Rules(RulesVerb::Check { .. }) => Command::CheckRules(context.rules()?),
         Verb::Rules(RulesVerb::Test(args)) => Command::TestRules(context.rules_test(*args)?),
         Verb::Config(ConfigVerb::Check(args)) => {
             context.serve(args)?;
@@ -80,7 +80,7 @@ impl BuildContext {
 
     fn about_sources(&self, verb: Option<SourcesVerb>) -> Result<Command, Stop> {
         match verb {
-            None => Err(Stop::Answer(show::sources())),
+            None => Ok(Command::ListSources),
             Some(SourcesVerb::Show(NamedSourceArgs { source_name, profiles, .. })) => {
                 let file = profiles.profiles_file.as_deref();
                 Err(Stop::Answer(self.source_description(&source_name, file)?))
@@ -175,33 +175,30 @@ impl BuildContext {
     }
 
     fn keys(&self, verb: KeysVerb) -> Result<KeysSettings, ConfigError> {
-        match verb {
-            KeysVerb::List(list) => self.keys_settings(list, |_| Ok(KeysAction::List)),
-            KeysVerb::Revoke(args) => self.keys_settings(args.list, |_| {
-                let is_required = self.origins.of("url").is_some();
-                Ok(KeysAction::Revoke { id: args.id, service: self.service(args.service)?, is_required })
-            }),
-            KeysVerb::Create(args) => self.keys_settings(args.list, |organization| {
-                let (name, scopes, lifetime) = (args.name, args.scopes, args.expires_days);
-                let organization = organization.ok_or_else(missing_name)?;
-                Ok(KeysAction::Create { organization, name, scopes, lifetime })
-            }),
-        }
-    }
-
-    fn keys_settings(
-        &self,
-        list: KeysListArgs,
-        action: impl FnOnce(Option<String>) -> Result<KeysAction, ConfigError>,
-    ) -> Result<KeysSettings, ConfigError> {
+        let (KeysVerb::List(list)
+        | KeysVerb::Create(KeysCreateArgs { list, .. })
+        | KeysVerb::Revoke(KeysRevokeArgs { list, .. })) = &verb;
+        let log = log(&list.log);
         // A service that needs no organization has files of its name.
-        let organization = list.organization.organization.or(list.organization.service_name);
-        let file = match (list.keys_file.keys_file, &organization) {
-            (Some(file), _) => file,
+        let OrganizationArgs { organization, service_name, .. } = &list.organization;
+        let organization = organization.clone().or_else(|| service_name.clone());
+        let file = match (&list.keys_file.keys_file, &organization) {
+            (Some(file), _) => file.clone(),
             (None, Some(organization)) => self.default_keys_file(organization),
             (None, None) => return Err(missing_name()),
         };
-        Ok(KeysSettings { file, action: action(organization)?, log: log(&list.log) })
+        let action = match verb {
+            KeysVerb::List(_) => KeysAction::List,
+            KeysVerb::Revoke(KeysRevokeArgs { id, service, .. }) => {
+                let is_required = self.origins.of("url").is_some();
+                KeysAction::Revoke { id, service: self.service(service)?, is_required }
+            }
+            KeysVerb::Create(KeysCreateArgs { name, scopes, expires_days: lifetime, .. }) => {
+                let organization = organization.ok_or_else(missing_name)?;
+                KeysAction::Create { organization, name, scopes, lifetime }
+            }
+        };
+        Ok(KeysSettings { file, action, log })
     }
 
     fn http(&self, args: HttpArgs, organization: &str) -> Result<HttpSettings, ConfigError> {
@@ -242,7 +239,7 @@ impl BuildContext {
 
     /// Beside the store, one for each organization.
     fn default_keys_file(&self, organization: &str) -> PathBuf {
-        self.state.directory().join(format!("{organization}.keys"))
+        self.state.join(format!("{organization}.keys"))
     }
 
     /// A number of `-v` is stronger than the platform's level, which also asks for less than the default.

@@ -1,5 +1,6 @@
 //! Secrets and certificates that settings name: which of two places wins, and whether the file can be used.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::arguments::SYSTEM_TRUST_STORE;
@@ -32,7 +33,7 @@ impl Origins {
             (Some(_), Some(_), Some(one), Some(other)) if one.same_layer(&other) => {
                 Err(ConfigError::Contradiction { one, other, why: setting.why })
             }
-            (Some(text), Some(_), Some(one), Some(other)) if one.stronger_than(&other) => Ok(Some(text)),
+            (Some(text), Some(_), Some(one), Some(other)) if one.rank() < other.rank() => Ok(Some(text)),
             (_, Some(file), _, _) => self.secret_in(file, setting).map(Some),
             (text, None, _, _) => Ok(text),
         }
@@ -54,10 +55,12 @@ impl Origins {
 
     /// A file that can be opened; what it holds is for its reader.
     pub(super) fn readable(&self, setting: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
-        match files::check_readable(&path) {
-            Ok(()) => Ok(path),
-            Err(source) => Err(ConfigError::ReadFile { origin: self.origin(setting), source }),
-        }
+        files::check_readable(&path).map_err(|error| self.unreadable(setting, &error))?;
+        Ok(path)
+    }
+
+    pub(super) fn unreadable(&self, setting: &str, error: &io::Error) -> ConfigError {
+        ConfigError::unreadable(&self.origin(setting), error)
     }
 }
 

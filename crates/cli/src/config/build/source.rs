@@ -8,18 +8,18 @@ use super::super::arguments::{
     SourceArgs,
 };
 use super::super::grammar::Origins;
-use super::super::source_tables::OF_ONLY_SOURCE;
-use super::super::value::{ApplicationType, LOGIN, Scalable, organization_of, password};
+use super::super::value::{LOGIN, Scalable, organization_of, password};
 use super::super::{ConfigError, broker_url, names_file, profiles};
 use super::secrets::{SecretSetting, together};
+use super::sources::OF_ONLY_SOURCE;
 use super::{BuildContext, service_name};
 use formats::catalog::{Formats, IOT_PLATFORM};
 use mqtt::settings::{Endpoint, Login};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, PopulationSettings, Share, SourceSettings};
 use system::tls::{ClientCertificate, ClientCertificateError, ClientTls};
 
-/// What the platform's brokers and a stock mosquitto are known to keep for one subscription.
-const REPLAY_LIMITS: [u64; 3] = [1_000, 5_000, 50_000];
+/// What the platform's brokers are known to keep for one subscription.
+const PLATFORM_REPLAY_LIMITS: [u64; 2] = [5_000, 50_000];
 
 /// The name of a service that needs no organization, if it is given none.
 pub(super) const DEFAULT_NAME: &str = "devstatus";
@@ -99,33 +99,13 @@ impl Origins {
         platform: &PlatformArgs,
         application: Application,
     ) -> Result<SourceSettings, ConfigError> {
-        let explicit = broker.broker.clone();
         self.require(&organization, &broker)?;
-        let login = self.login(organization.key.clone(), &broker)?;
-        let organization =
-            self.organization(organization.organization, login.as_ref(), explicit.is_some())?;
-        let endpoint = explicit.unwrap_or_else(|| broker_url::platform(platform, &organization));
+        let OrganizationArgs { organization, key, .. } = organization;
+        let organization = self.organization(organization, key.as_deref(), broker.broker.is_some())?;
+        let endpoint = broker.broker.clone();
+        let endpoint = endpoint.unwrap_or_else(|| broker_url::platform(platform, &organization));
         let identity = identity(organization, broker.id.clone(), platform, application);
-        self.connection(broker, endpoint, identity, login)
-    }
-
-    /// How the broker is connected to, whichever it is.
-    fn connection(
-        &self,
-        broker: BrokerArgs,
-        endpoint: Endpoint,
-        identity: BrokerIdentity,
-        login: Option<Login>,
-    ) -> Result<SourceSettings, ConfigError> {
-        Ok(SourceSettings {
-            tls: self.broker_tls(&broker, &endpoint)?,
-            mqtt_version: broker.mqtt_version,
-            login,
-            keep_alive: broker.keep_alive,
-            clean_session: broker.clean_session,
-            session_expiry: broker.session_expiry,
-            ..SourceSettings::new(endpoint, identity)
-        })
+        self.connection(key, broker, endpoint, identity)
     }
 
     /// A broker without the IoT platform: no organization is needed.
@@ -135,23 +115,38 @@ impl Origins {
         key: Option<String>,
         broker: BrokerArgs,
     ) -> Result<SourceSettings, ConfigError> {
-        let login = self.login(key, &broker)?;
         let endpoint = broker.broker.clone().ok_or(ConfigError::Missing(vec!["broker"]))?;
         let application = broker.id.clone().unwrap_or_else(|| name.clone());
         let identity = BrokerIdentity { organization: name, application, kind: ApplicationKind::Client };
-        self.connection(broker, endpoint, identity, login)
+        self.connection(key, broker, endpoint, identity)
+    }
+
+    /// How the broker is connected to, whichever it is.
+    fn connection(
+        &self,
+        key: Option<String>,
+        broker: BrokerArgs,
+        endpoint: Endpoint,
+        identity: BrokerIdentity,
+    ) -> Result<SourceSettings, ConfigError> {
+        Ok(SourceSettings {
+            login: self.login(key, &broker)?,
+            tls: self.broker_tls(&broker, &endpoint)?,
+            mqtt_version: broker.mqtt_version,
+            keep_alive: broker.keep_alive,
+            clean_session: broker.clean_session,
+            session_expiry: broker.session_expiry,
+            ..SourceSettings::new(endpoint, identity)
+        })
     }
 
     /// Refuses settings that need the IoT platform's topics or its order of sessions.
     pub(super) fn refuse_platform_only(&self, formats: &Formats) -> Result<(), ConfigError> {
-        if formats.are_platform_only() {
-            return Ok(());
-        }
         let mut settings = ["map-limit"].into_iter().chain(OF_ONLY_SOURCE);
-        match settings.find_map(|setting| self.of(setting)) {
+        match settings.find_map(|setting| self.of(setting)).filter(|_| !formats.are_platform_only()) {
             Some(origin) => {
                 let why = "it can be used with the source iot-platform alone".to_owned();
-                Err(ConfigError::Source { origin, why })
+                Err(ConfigError::Unusable { origin, why })
             }
             None => Ok(()),
         }
@@ -170,8 +165,7 @@ impl Origins {
             ("key", !key && (token || !explicit_broker)),
             ("token", !token && (key || !explicit_broker)),
         ];
-        let missing: Vec<_> =
-            missing.into_iter().filter_map(|(setting, missing)| missing.then_some(setting)).collect();
+        let missing = missing_of(missing);
         match &missing[..] {
             [] => Ok(()),
             ["organization"] => Err(missing_organization()),
@@ -196,36 +190,33 @@ impl Origins {
     fn organization(
         &self,
         named: Option<String>,
-        login: Option<&Login>,
+        key: Option<&str>,
         explicit_broker: bool,
     ) -> Result<String, ConfigError> {
-        let in_key = login.and_then(|login| organization_of(&login.key));
-        if in_key.is_none() && login.is_some() && !explicit_broker {
+        let in_key = key.and_then(organization_of);
+        if in_key.is_none() && key.is_some() && !explicit_broker {
             return Err(self.expected("key", "an API key of the form a-{organization}-{random}"));
         }
         if let (Some(named), Some(in_key)) = (&named, in_key)
             && named != in_key
         {
             let why = "the second part of the API key is another organization";
-            return Err(self.contradiction("organization", "key", why).unwrap_or_else(missing_organization));
+            self.refuse_both("organization", "key", why)?;
         }
         named.or_else(|| in_key.map(str::to_owned)).ok_or_else(missing_organization)
     }
 
     /// Which part of the messages is taken.
     fn share(&self, args: &PopulationArgs) -> Result<Share, ConfigError> {
-        let is_scalable = matches!(args.scalable, Some(Scalable::Yes(_)));
-        let twice = "messages are shared in one way or the other";
-        let scalable = "a scalable application shares its messages anyway";
-        let contradiction = self
-            .contradiction("partition", "share", twice)
-            .or_else(|| self.contradiction("share", "scalable", scalable).filter(|_| is_scalable));
-        match (contradiction, args.partition, &args.share) {
-            (Some(refusal), _, _) => Err(refusal),
-            (None, Some(partition), _) => Ok(Share::Types(partition)),
-            (None, None, Some(group)) => Ok(Share::Group(group.clone())),
-            (None, None, None) => Ok(Share::Everything),
+        self.refuse_both("partition", "share", "messages are shared in one way or the other")?;
+        if matches!(args.scalable, Some(Scalable::Yes(_))) {
+            self.refuse_both("share", "scalable", "a scalable application shares its messages anyway")?;
         }
+        Ok(match (args.partition, &args.share) {
+            (Some(partition), _) => Share::Types(partition),
+            (None, Some(group)) => Share::Group(group.clone()),
+            (None, None) => Share::Everything,
+        })
     }
 
     /// Whom the broker must be vouched for by, and as whom the source shows itself.
@@ -249,10 +240,9 @@ impl Origins {
             (("broker-cert", broker.broker_cert.clone()), ("broker-key", broker.broker_key.clone()));
         let Some((certificate, key)) = together(certificate, key)? else { return Ok(None) };
         let files = ClientCertificate { certificate, key };
-        let unreadable = |setting, source| ConfigError::ReadFile { origin: self.origin(setting), source };
         files.check().map_err(|error| match error {
-            ClientCertificateError::ReadCertificate(source) => unreadable("broker-cert", source),
-            ClientCertificateError::ReadKey(source) => unreadable("broker-key", source),
+            ClientCertificateError::ReadCertificate(error) => self.unreadable("broker-cert", &error),
+            ClientCertificateError::ReadKey(error) => self.unreadable("broker-key", &error),
             ClientCertificateError::NoCertificate => {
                 self.expected("broker-cert", "a PEM file with a certificate")
             }
@@ -278,9 +268,10 @@ impl Origins {
 
 /// How retained statuses are read. The defaults depend on whose broker it is.
 pub(super) fn population(args: &ReadingArgs, explicit_broker: bool) -> PopulationSettings {
-    let limits: &[u64] = if explicit_broker { &REPLAY_LIMITS } else { &REPLAY_LIMITS[1..] };
+    let default = PopulationSettings::default();
+    let limits = if explicit_broker { default.replay_limits } else { PLATFORM_REPLAY_LIMITS.to_vec() };
     PopulationSettings {
-        replay_limits: args.replay_limits.clone().map_or_else(|| limits.to_vec(), |limits| limits.0),
+        replay_limits: args.replay_limits.clone().map_or(limits, |limits| limits.0),
         reconcile_interval: args.reconcile_interval,
         connections: args.population_connections,
         // The platform ends a connection that asks for them.
@@ -300,19 +291,21 @@ fn identity(
     platform: &PlatformArgs,
     application: Application,
 ) -> BrokerIdentity {
-    let (is_ours, own) = match application.scalable {
-        Some(Scalable::Yes(instance)) => (true, instance),
-        Some(Scalable::No) | None => (false, None),
+    let own = match application.scalable {
+        Some(Scalable::Yes(instance)) => Some(instance),
+        Some(Scalable::No) | None => None,
     };
-    let is_scalable = is_ours || platform.application == ApplicationType::Shared;
-    let kind = match (own.or_else(|| platform.instance.clone()), is_scalable) {
-        (Some(instance), _) => ApplicationKind::Scalable { instance: Some(instance) },
-        (None, true) => ApplicationKind::Scalable { instance: None },
-        (None, false) => ApplicationKind::Standalone,
-    };
+    let is_scalable = own.is_some() || platform.is_shared || platform.instance.is_some();
+    let instance = own.flatten().or_else(|| platform.instance.clone());
+    let kind = if is_scalable { ApplicationKind::Scalable { instance } } else { ApplicationKind::Standalone };
     BrokerIdentity {
         organization,
         application: id.unwrap_or_else(|| application.default_id.to_owned()),
         kind,
     }
+}
+
+/// The settings that are missing, of these.
+pub(super) fn missing_of<const N: usize>(settings: [(&'static str, bool); N]) -> Vec<&'static str> {
+    settings.into_iter().filter_map(|(setting, is_missing)| is_missing.then_some(setting)).collect()
 }

@@ -1,16 +1,80 @@
-//! Several brokers in one process: a source of each `[[source]]` table.
+//! The `[[source]]` tables of `devstatus.toml`: several brokers beside each other, each with formats, credentials and ways of
+//! reading of its own.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use clap::CommandFactory;
 
 use super::super::arguments::{LinkArgs, SourceTableArgs};
-use super::super::source_tables::{self, SourceTable};
+use super::super::file_tables::Tables;
+use super::super::grammar::{Origins, setting_names};
+use super::super::layers::Layers;
+use super::super::toml::SOURCES;
 use super::super::value::organization_of;
-use super::super::{ConfigError, Stop, profiles};
+use super::super::{ConfigError, Origin, Stop, profiles};
 use super::{BuildContext, source};
 use formats::catalog::{Formats, IOT_PLATFORM};
 use presence::payload::SOURCE_MAX_BYTES;
 use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
+
+/// Each source has a thread and connections of its own.
+const SOURCES_MAX: usize = 64;
+
+/// What a table may say: how a source is called, connected to and read. The token is in a file, because a settings file is copied
+/// and shown around.
+static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut keys = setting_names(&SourceTableArgs::command());
+    keys.retain(|key| key != "token");
+    keys
+});
+
+/// The settings that only a source has which flags describe.
+pub(super) const OF_ONLY_SOURCE: [&str; 6] =
+    ["types", "types-file", "devices-file", "scalable", "partition", "share"];
+
+/// The settings of the service that say nothing beside tables.
+pub(in crate::config) fn replaced() -> impl Iterator<Item = &'static str> {
+    let shared = KEYS.iter().map(String::as_str).filter(|key| !["name", "format"].contains(key));
+    ["source", "token"].into_iter().chain(OF_ONLY_SOURCE).chain(shared)
+}
+
+/// One table.
+struct SourceTable {
+    /// Where it begins.
+    at: Origin,
+    /// Where each of its keys is.
+    origins: Origins,
+}
+
+impl SourceTable {
+    fn parse(&self) -> Result<SourceTableArgs, Stop> {
+        self.origins.parse()
+    }
+
+    /// A refusal in terms of the table: what is missing in it is missing there, and not as a flag.
+    fn refusal(&self, error: ConfigError) -> ConfigError {
+        match error {
+            ConfigError::Missing(keys) => {
+                self.expected(format!("the key {} in this table", keys.join(" and ")))
+            }
+            error => error,
+        }
+    }
+
+    fn expected(&self, expected: impl Into<String>) -> ConfigError {
+        ConfigError::expected(&self.at, expected)
+    }
+}
+
+/// The tables of sources, in their order.
+fn read(tables: &Tables<'_>) -> Result<Vec<SourceTable>, ConfigError> {
+    tables.all(SOURCES, SOURCES_MAX, |keys| {
+        let mut layers = Layers::default();
+        layers.add(keys.settings(&KEYS.iter().map(String::as_str).collect::<Vec<_>>())?);
+        Ok(SourceTable { at: keys.place(), origins: Origins::of_layers(layers) })
+    })
+}
 
 impl BuildContext {
     /// The sources of the tables, in their order; empty without tables.
@@ -19,9 +83,9 @@ impl BuildContext {
         service: &str,
         profiles_file: Option<&Path>,
     ) -> Result<Vec<SourceSettings>, Stop> {
-        let tables = source_tables::read(&self.tables())?;
+        let tables = read(&self.tables())?;
         let Some(first) = tables.first() else { return Ok(Vec::new()) };
-        if let Some(one) = source_tables::replaced().find_map(|setting| self.origins.of(setting)) {
+        if let Some(one) = replaced().find_map(|setting| self.origins.of(setting)) {
             let why = "with [[source]] tables, each source is what its table says";
             return Err(ConfigError::Contradiction { one, other: first.at.clone(), why }.into());
         }
@@ -47,8 +111,7 @@ impl BuildContext {
         let LinkArgs { mut broker, reading } = link;
         let missing =
             [("name", name.is_none()), ("format", format.is_empty()), ("broker", broker.broker.is_none())];
-        let missing: Vec<_> =
-            missing.into_iter().filter_map(|(key, missing)| missing.then_some(key)).collect();
+        let missing = source::missing_of(missing);
         let (Some(name), true) = (name, missing.is_empty()) else {
             return Err(ConfigError::Missing(missing));
         };

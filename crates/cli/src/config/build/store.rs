@@ -12,8 +12,8 @@ use store::settings::{Location, StoreSettings, default_schema};
 impl BuildContext {
     /// Which store, and how it is reached.
     pub(super) fn store(&self, args: StoreArgs, organization: &str) -> Result<StoreSettings, ConfigError> {
-        let default = || Location::Sqlite(self.state.directory().join(format!("{organization}.db")));
-        let mut location = args.store.map_or_else(default, |store| store.location);
+        let default = || Location::Sqlite(self.state.join(format!("{organization}.db")));
+        let mut location = args.store.unwrap_or_else(default);
         self.add_store_password(args.store_password_file.as_deref(), &mut location)?;
         Ok(StoreSettings {
             schema: args.store_schema.unwrap_or_else(|| default_schema(organization)),
@@ -30,7 +30,7 @@ impl BuildContext {
         args: StoreArgs,
     ) -> Result<StoreSettings, ConfigError> {
         let in_key = || organization.key.as_deref().and_then(organization_of).map(str::to_owned);
-        let is_file = args.store.as_ref().is_some_and(|store| store.is_file);
+        let is_file = matches!(args.store, Some(Location::Sqlite(_)));
         let named = organization.organization.clone().or_else(|| organization.service_name.clone());
         let organization = match named.or_else(in_key) {
             Some(organization) => organization,
@@ -49,24 +49,21 @@ impl BuildContext {
         store: StoreSettings,
         args: &RetentionArgs,
     ) -> Result<StoreSettings, ConfigError> {
-        let contradiction = if store.location == Location::Memory {
+        if store.location == Location::Memory {
             let why = "devices beyond the limit need a store that outlives the process";
-            self.origins.contradiction("map-limit", "store", why)
+            self.origins.refuse_both("map-limit", "store", why)?;
         } else {
             let why = "only devices that are held can be found to be too old";
-            self.origins.contradiction("map-limit", "forget-after", why)
-        };
-        match contradiction {
-            Some(refusal) => Err(refusal),
-            None => Ok(StoreSettings {
-                flush_interval: args.flush_interval_ms,
-                forget_after: args.forget_after,
-                history: args.history_days,
-                history_per_device: args.history_per_device,
-                map_limit: args.map_limit,
-                ..store
-            }),
+            self.origins.refuse_both("map-limit", "forget-after", why)?;
         }
+        Ok(StoreSettings {
+            flush_interval: args.flush_interval_ms,
+            forget_after: args.forget_after,
+            history: args.history_days,
+            history_per_device: args.history_per_device,
+            map_limit: args.map_limit,
+            ..store
+        })
     }
 
     /// Takes the password of the store from its file, unless a stronger URL has one.
@@ -84,8 +81,7 @@ impl BuildContext {
                 Ok(())
             }
             Location::Memory | Location::Sqlite(_) => {
-                let (file, url) = (self.origins.of(setting.file), self.origins.of(setting.text));
-                match file.zip(url) {
+                match self.origins.of(setting.file).zip(self.origins.of(setting.text)) {
                     Some((one, other)) if one.same_layer(&other) => {
                         let why = "this store asks for no password";
                         Err(ConfigError::Contradiction { one, other, why })

@@ -177,7 +177,7 @@ fn variables() {
             (
                 "",
                 &[("DEVSTATUS_TOKN", "x")],
-                "unknown variable DEVSTATUS_TOKN: did you mean DEVSTATUS_TOKEN?",
+                "unknown variable DEVSTATUS_TOKN: did you mean DEVSTATUS_TOKEN? (see --help)",
             ),
             (
                 "demo",
@@ -294,7 +294,7 @@ fn the_source_aedes_shares_no_connection() {
     files.add("devstatus.toml", together);
     let start = "--name n --store memory: -c {dir}/devstatus.toml";
     let said = refusal(&files, start, &[]);
-    assert_eq!(said, format!("{{dir}}/devstatus.toml line 4, format: {}", refused("tasmota")));
+    assert_eq!(said, format!("{{dir}}/devstatus.toml line 4, source.format: {}", refused("tasmota")));
     let tables = ["tasmota", "aedes"].map(|format| {
         format!("[[source]]\nname = \"{format}\"\nbroker = \"mqtt://h\"\nformat = \"{format}\"\n")
     });

@@ -66,9 +66,9 @@ fn a_mistake_is_refused_with_line_key_and_what_was_expected() {
         ("home_assistant = true", &format!("line 2, republish.home_assistant: expected {prefix}")),
         (
             "broker = \"http://h\"",
-            "line 2, republish.broker: expected mqtt://, mqtts://, ws:// or wss:// with a host, and no user",
+            "line 2, republish.broker: expected mqtt://, mqtts://, ws:// or wss:// with a host and, if need be, a port",
         ),
-        ("mqtt_version = \"4\"", "line 2, republish.mqtt_version: expected \"3.1.1\" or \"5\""),
+        ("mqtt_version = \"4\"", "line 2, republish.mqtt_version: expected 3.1.1, 3 or 5"),
         ("settle = \"2h\"", "line 2, republish.settle: expected a time from 0 to 1h, like \"5s\""),
         ("user = \"u\"", "line 2, republish.user: expected password_file beside it"),
         (

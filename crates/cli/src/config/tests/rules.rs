@@ -5,7 +5,7 @@ use std::time::Duration;
 use alerts::{GroupBy, Kind, Patience, Schedule};
 
 use super::{Files, refusal, run};
-use crate::config::{Command, Stop};
+use crate::config::Command;
 
 const TEST: &str = "rules test --store sqlite:{dir}/one.db -c {dir}/devstatus.toml";
 const CHECK: &str = "rules check -c {dir}/devstatus.toml";
@@ -75,16 +75,6 @@ zone = "Europe/Berlin"
     assert_eq!(rules.contacts[0].patience, Patience::Periodic { every, grace: Duration::from_secs(600) });
     assert_eq!(rules.silences[0].span.until.0 - rules.silences[0].span.from.0, 3_600_000);
     assert!(matches!(rules.windows[0].schedule, Schedule::Weekly { .. }));
-}
-
-#[test]
-fn a_check_lists_what_was_understood() {
-    let Err(Stop::Answer(text)) = run(&files(ISSUED), CHECK, &[]) else { panic!("refused") };
-    assert_eq!(
-        text,
-        "the rules are good: 1 rule, 0 contact policies, 0 silences, 0 windows, startup_grace 5m\n\
-         offline: offline_for, for 10m, group_wait 30s, group_interval 5m, repeat_interval 4h, by type, to ops\n"
-    );
 }
 
 /// A rule with these lines besides those that every rule needs.
