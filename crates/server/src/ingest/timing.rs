@@ -173,6 +173,10 @@ impl Ingest {
     }
 
     fn apply_held_back(&mut self, held_back: &HeldBack) {
+        if self.held(device_of(&held_back.event.device)).is_none() {
+            // The device was connected when it was held back, so it has been forgotten since.
+            return self.pass_over(&held_back.source, "forgotten_within_grace");
+        }
         let context = MessageContext {
             source: &held_back.source,
             payload: &held_back.payload,

@@ -52,6 +52,17 @@ fn a_disconnect_counts_after_the_grace_unless_the_device_is_back() {
 }
 
 #[test]
+fn a_disconnect_that_is_held_back_brings_no_forgotten_device_back() {
+    let mut rig = Rig::of_profile(PROFILE);
+    rig.send("lamp/a/state", "on", false);
+    rig.send("lamp/a/state", "off", false);
+    rig.map.forget_device(Device { device_type: "lamp", id: "a" }, |_record| ());
+    rig.after(31);
+    assert_eq!(rig.shown("lamp", "a"), None);
+    assert_eq!(rig.ingest.timing.held_back_bytes, 0);
+}
+
+#[test]
 fn no_clock_runs_out_for_time_in_which_there_was_no_link() {
     let mut rig = Rig::of_profile(PROFILE);
     rig.send("lamp/a/state", "on", false);
