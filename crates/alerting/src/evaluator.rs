@@ -180,7 +180,7 @@ impl Evaluator {
 
     fn observe_change(&mut self, change: &Change) {
         let snapshot = &change.snapshot;
-        if change.is_removal {
+        if change.removal.is_some() {
             let name = DeviceName::of(snapshot.device());
             let observation = Observation { before: change.previous, ..forgotten(&name) };
             let observation = Observation { source: Some(snapshot.source()), ..observation };

@@ -130,7 +130,7 @@ impl<'a> RepublishSession<'a> {
                 Ok(batch) => {
                     for change in batch.changes() {
                         let (device, announcements) = (&change.snapshot, &mut self.announcements);
-                        let announced = if change.is_removal {
+                        let announced = if change.removal.is_some() {
                             vec![announcements.forget(device)]
                         } else {
                             announcements.offer(device, change.previous)

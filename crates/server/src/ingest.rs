@@ -17,6 +17,7 @@ mod standing;
 mod timing;
 mod walks;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,6 +69,8 @@ pub struct Ingest {
     timing: SourceClocks,
     tallies: HashMap<PassId, Tally>,
     sampler: Sampler,
+    /// Messages about devices that would be forgotten again.
+    expired: Cell<u64>,
 }
 
 impl Ingest {
@@ -94,6 +97,7 @@ impl Ingest {
             timing: SourceClocks::default(),
             tallies: HashMap::new(),
             sampler: Sampler::default(),
+            expired: Cell::default(),
         }
     }
 
@@ -191,6 +195,7 @@ impl Ingest {
             rest = &rest[frame.len..];
         }
         self.metrics.messages_received.inc_by(messages);
+        tally.expired = self.expired.take();
         if let Some(pass) = batch.pass {
             self.count(pass, tally);
         }
@@ -264,6 +269,11 @@ impl Ingest {
         arrival: Arrival,
         recording: Recording,
     ) -> Applied {
+        if self.is_expired(&locked, &event, arrival) {
+            self.pass_over(held::source(&event.payload), "expired");
+            self.expired.update(|expired| expired + 1);
+            return Applied::Known;
+        }
         let entry = event.clone();
         let applied = locked.apply_then(event, arrival, |record, applied| {
             // First the history, then the feed: what has been published is on its way into the history.
@@ -284,6 +294,14 @@ impl Ingest {
             Applied::Refined | Applied::Changed { .. } => self.metrics.events_applied.inc(),
         };
         applied
+    }
+
+    /// Whether the broker repeats the end of a session that is so old that its device would be forgotten again, for as long as the
+    /// broker retains the message.
+    fn is_expired(&self, locked: &LockedDevice<'_>, event: &PresenceEvent, arrival: Arrival) -> bool {
+        arrival.provenance == Provenance::Retained
+            && self.map.would_forget(event)
+            && locked.read(|_record| ()).is_none()
     }
 
     /// Drops devices that an instance forgot, and what was received about them before. What they are now follows.
@@ -370,6 +388,7 @@ impl Ingest {
         tally.retained += batch.retained;
         tally.learned += batch.learned;
         tally.new_devices += batch.new_devices;
+        tally.expired += batch.expired;
         if self.tallies.len() > TALLIES_MAX {
             let oldest = self.tallies.keys().min().copied();
             oldest.and_then(|pass| self.tallies.remove(&pass));

@@ -38,7 +38,7 @@ mod walk;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -93,6 +93,8 @@ pub struct DeviceRegistry {
     limit: Option<Limit>,
     /// Devices come from the store, before anybody asks: they are put in order at the end.
     is_restoring: AtomicBool,
+    /// Devices that have been disconnected since before this moment, in nanoseconds since 1970, are dropped; the least number: none are.
+    forgotten_before: AtomicI64,
     /// Devices that their sources have removed, for the writer to forget.
     removed: Mutex<VecDeque<DeviceName>>,
     /// The change cursor of a shared store up to which forgotten devices have been dropped; `None` where no others write the store.
@@ -150,6 +152,7 @@ impl Default for DeviceRegistry {
             dirty: None,
             limit: None,
             is_restoring: AtomicBool::new(false),
+            forgotten_before: AtomicI64::new(i64::MIN),
             removed: Mutex::default(),
             forget_cursor: Mutex::default(),
         }

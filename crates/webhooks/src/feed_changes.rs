@@ -25,7 +25,7 @@ pub struct FeedChanges {
 impl FeedChanges {
     /// What is sent of a change.
     pub fn changes(&mut self, change: &server::feed::Change) -> Vec<StateChange> {
-        if change.is_removal {
+        if change.removal.is_some() {
             self.newest.remove(&DeviceName::of(change.snapshot.device()));
             return Vec::new();
         }

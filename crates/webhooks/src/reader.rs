@@ -240,7 +240,7 @@ impl<'a> LogReader<'a> {
             found.push(change);
         }
         let changes = match entry {
-            LogEntry::Change(change) if change.is_removal => {
+            LogEntry::Change(change) if change.removal.is_some() => {
                 self.settle.forget(&DeviceName::of(change.snapshot.device()));
                 self.feed.changes(change)
             }

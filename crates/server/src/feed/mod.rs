@@ -78,6 +78,15 @@ const UNDECIDED_MAX: usize = 200_000;
 /// How many may go through all devices at once; further ones wait. Each holds the names of a part of them.
 const WALKS_MAX: usize = 16;
 
+/// Why a device is held no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// An administrator had it forgotten, or its source has removed it.
+    Forgotten,
+    /// It was disconnected for longer than devices are kept. To the clients of streams that is no change.
+    Expired,
+}
+
 /// One change of a device's state.
 #[derive(Debug)]
 pub struct Change {
@@ -87,8 +96,8 @@ pub struct Change {
     pub snapshot: Snapshot,
     /// The status before; `None`: nothing was known of the device.
     pub previous: Option<Status>,
-    /// The device was forgotten; the snapshot shows it as it was before.
-    pub is_removal: bool,
+    /// The device is held no longer; the snapshot shows it as it was before.
+    pub removal: Option<Removal>,
     /// Whether the history contains it.
     pub in_history: bool,
     /// The devices had been found by then.
@@ -189,15 +198,20 @@ impl Feed {
 
     /// Adds a change; `record` is the device as it is now, and its shard is locked.
     pub fn publish(&self, record: &Record<'_>, previous: Option<Status>, in_history: bool) {
-        self.add(Snapshot::of(record), previous, in_history, false);
+        self.add(Snapshot::of(record), previous, in_history, None);
     }
 
     /// Adds that a device was forgotten; `record` is the device as it was, and its shard is locked. No history tells of it.
     pub fn publish_removal(&self, record: &Record<'_>) {
-        self.add(Snapshot::of(record), Some(record.resolve().status), false, true);
+        self.add(Snapshot::of(record), Some(record.resolve().status), false, Some(Removal::Forgotten));
     }
 
-    fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, is_removal: bool) {
+    /// Adds that a device has expired; as the other. No client that resumes a stream misses it.
+    pub fn publish_expiry(&self, record: &Record<'_>) {
+        self.add(Snapshot::of(record), Some(record.resolve().status), true, Some(Removal::Expired));
+    }
+
+    fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, removal: Option<Removal>) {
         // Before the lock of the buffer is taken, for which readers wait.
         let (watermark, is_populated) = (self.watermark_of_next(), self.is_populated());
         let followed = self.followers.load(Ordering::SeqCst) > 0;
@@ -209,7 +223,7 @@ impl Feed {
             sequence,
             snapshot,
             previous,
-            is_removal,
+            removal,
             in_history,
             is_populated,
             watermark,

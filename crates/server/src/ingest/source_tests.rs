@@ -1,7 +1,7 @@
 //! What messages of sources do to the registry.
 
 use super::rig::Rig;
-use presence::Status;
+use presence::{Device, Status};
 
 const ON: Option<(Status, bool)> = Some((Status::Connected, false));
 const STALE: Option<(Status, bool)> = Some((Status::Connected, true));
@@ -190,4 +190,25 @@ fn a_device_that_its_source_removes_waits_to_be_forgotten_unless_it_is_a_parent(
     assert_eq!(rig.shown("zigbee", "plug"), OFF);
     let removed: Vec<String> = rig.map.take_removed(9).into_iter().map(|name| name.id.into()).collect();
     assert_eq!(removed, ["plug"]);
+}
+
+#[test]
+fn what_the_broker_retains_of_a_device_that_has_expired_makes_no_new_one() {
+    let mut rig = Rig::of_source("iot-platform");
+    let ended = |time: &str| format!(r#"{{"Action":"Disconnect","Time":"{time}","CloseCode":91}}"#);
+    let (topic, old) = ("iot-2/type/pump/id/a/mon", ended("2026-01-01T00:00:00Z"));
+    // 2026-01-02.
+    let expire = |rig: &Rig| rig.map.forget(1_767_312_000_000_000_000, |_record| ());
+    rig.send(topic, &old, true);
+    assert_eq!(rig.shown("pump", "a"), OFF);
+    expire(&rig);
+    rig.send(topic, &old, true);
+    assert_eq!(rig.shown("pump", "a"), None);
+    rig.send(topic, &old, false);
+    assert_eq!(rig.shown("pump", "a"), OFF, "it is not repeated, so it is news");
+    expire(&rig);
+    rig.send(topic, &ended("2026-01-03T00:00:00Z"), true);
+    assert_eq!(rig.shown("pump", "a"), OFF, "it was back meanwhile");
+    rig.send(topic, &old, true);
+    assert!(rig.map.read(Device { device_type: "pump", id: "a" }, |_| ()).is_some());
 }

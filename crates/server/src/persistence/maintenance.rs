@@ -224,8 +224,9 @@ impl Writer {
         };
         let before_nanos = i64::try_from(before.as_nanos()).unwrap_or(i64::MAX);
         let mut names = Vec::new();
-        self.map.forget(before_nanos, |device| {
-            names.push(DeviceName { device_type: device.device_type.into(), id: device.id.into() });
+        self.map.forget(before_nanos, |record| {
+            names.push(DeviceName::of(record.device()));
+            self.feed.publish_expiry(record);
         });
         if names.is_empty() {
             return;

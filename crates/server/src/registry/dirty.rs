@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -16,7 +17,7 @@ use super::sources::SourceRecord;
 use super::walk::next_range;
 use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record};
 use crate::freshness::RoundNumber;
-use presence::{Device, DeviceState, Status, UnixSeconds};
+use presence::{Device, DeviceState, EventKind, PresenceEvent, Status, UnixSeconds};
 use system::turn::{Share, give_way};
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
@@ -178,7 +179,8 @@ impl DeviceRegistry {
 
     /// Drops the devices that are disconnected since before the moment, in nanoseconds since 1970, and shows each to
     /// `forgotten`. A device whose time is unknown stays.
-    pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(Device<'_>)) {
+    pub fn forget(&self, before_nanos: i64, mut forgotten: impl FnMut(&Record<'_>)) {
+        self.forgotten_before.store(before_nanos, Ordering::Relaxed);
         let is_gone = |record: &PackedRecord| {
             let record = record.open();
             let resolved = record.resolve();
@@ -197,13 +199,23 @@ impl DeviceRegistry {
                     (records.places(), gone.collect())
                 };
                 for at in gone {
-                    self.forget_one(RecordPlace::new(number, at), &mut |record| forgotten(record.device()));
+                    self.forget_one(RecordPlace::new(number, at), &mut forgotten);
                 }
                 if next == places {
                     break;
                 }
             }
         }
+    }
+
+    /// Whether a device of which nothing but this event is known would be dropped again.
+    pub fn would_forget(&self, event: &PresenceEvent) -> bool {
+        let is_disconnected = match event.kind {
+            EventKind::Disconnect | EventKind::Refusal | EventKind::Request => true,
+            EventKind::Connect | EventKind::Takeover | EventKind::FailedLogin => false,
+        };
+        let before = self.forgotten_before.load(Ordering::Relaxed);
+        is_disconnected && event.time.nanos().is_some_and(|time| time < before)
     }
 
     /// Drops one device, whatever its status, and shows it to `forgotten` before anybody can find it again.
@@ -298,8 +310,8 @@ impl LockedDevice<'_> {
 mod tests {
     use super::*;
     use crate::registry::{Arrival, Totals};
+    use presence::Moment;
     use presence::payload::Payload;
-    use presence::{EventKind, Moment, PresenceEvent};
 
     fn event(kind: EventKind, at: i128) -> PresenceEvent {
         let moment = Moment::from_nanos(at);
@@ -480,7 +492,7 @@ mod tests {
         let unknown = PresenceEvent { time: Moment::UNKNOWN, ..event(EventKind::Disconnect, 1) };
         map.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Provenance::Live, 1));
         let mut forgotten = Vec::new();
-        map.forget(10, |device| forgotten.push(device.id.to_owned()));
+        map.forget(10, |record| forgotten.push(record.device().id.to_owned()));
         assert_eq!(forgotten, ["long gone"]);
         assert_eq!(map.totals(), Totals { connected: 1, disconnected: 2 });
         assert_eq!(map.totals_by_type(None, 9), [("t".into(), map.totals())]);

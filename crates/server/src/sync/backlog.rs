@@ -51,6 +51,8 @@ pub struct Tally {
     pub learned: u64,
     /// Messages of the pass about devices that were not in the map before.
     pub new_devices: u64,
+    /// Messages of the pass about devices that would be forgotten again.
+    pub expired: u64,
 }
 
 /// What was read of a device in a store because somebody asked for it, for the map to hold.

@@ -73,6 +73,8 @@ pub struct Pass {
     pub retained: u64,
     /// Devices that were not in the map before.
     pub new_devices: u64,
+    /// Messages about devices that would be forgotten again, which were passed over.
+    pub expired: u64,
     /// Some could not be handed over to the decoder.
     pub lost: bool,
     /// The silence that ended it, if it was shorter than the operator has set.

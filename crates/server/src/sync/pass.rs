@@ -3,7 +3,7 @@
 
 use tokio::time::Instant;
 
-use super::backlog::{Acceptance, PacketBatch};
+use super::backlog::{Acceptance, PacketBatch, Tally};
 use super::broker_behavior::{BrokerBehavior, ReplayBehavior};
 use super::evidence::Pass;
 use super::replay::{QuietInterval, Replay, ReplayStep};
@@ -93,9 +93,9 @@ impl<'a> PassReader<'a> {
             applied_ms = replay.started.elapsed().as_millis(),
             "read what is retained"
         );
-        let (retained, new_devices) = (tally.retained, tally.new_devices);
+        let Tally { retained, new_devices, expired, .. } = tally;
         let is_fenced = replay.is_fenced();
-        Ok(Pass { retained, new_devices, lost, early_silence, is_fenced, is_confirmed: false })
+        Ok(Pass { retained, new_devices, expired, lost, early_silence, is_fenced, is_confirmed: false })
     }
 
     /// Ends the subscription to these filters, so that changes come only once.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::Source;
+use super::backlog::Tally;
 use super::broker_behavior::BrokerBehavior;
 use super::evidence::{BrokerCounters, Evidence, KnownBroker, Pass, judge};
 use super::live::{LiveEvent, LiveReplay};
@@ -177,8 +178,9 @@ impl<'a> PopulationReader<'a> {
         }
         let tally = self.source.backlog.drained(replay.pass).await?;
         let LiveReplay { lost, early_silence, is_fenced, .. } = replay;
-        let (retained, new_devices) = (tally.retained, tally.new_devices);
-        let pass = Pass { retained, new_devices, lost, early_silence, is_fenced, is_confirmed: false };
+        let Tally { retained, new_devices, expired, .. } = tally;
+        let pass =
+            Pass { retained, new_devices, expired, lost, early_silence, is_fenced, is_confirmed: false };
         Some(Start {
             at: replay.started,
             number: replay.round,
@@ -279,7 +281,7 @@ impl<'a> PopulationReader<'a> {
     fn is_settled(&self, round: &mut Round) -> bool {
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
         let types_are_known = !self.source.settings.population.types.is_empty();
-        if !lost && (self.count_matches() || self.count_matches_pass(round)) {
+        if !lost && (self.count_matches(round.expired()) || self.count_matches_pass(round)) {
             round.proof = Some(Evidence::CountMatches);
         } else if judge(&round.whole, self.broker()) == Evidence::BelowLimits {
             round.proof = Some(Evidence::BelowLimits);
@@ -299,11 +301,11 @@ impl<'a> PopulationReader<'a> {
         received.is_some_and(|received| round.whole_shows_every_type(received))
     }
 
-    /// Whether the broker counts as many retained messages as devices have been heard of in this round. No device may have
-    /// been let go meanwhile, or it may have been counted twice.
-    fn count_matches(&self) -> bool {
+    /// Whether the broker counts as many retained messages as devices have been heard of in this round, `expired` of which are
+    /// held no longer. No device may have been let go meanwhile, or it may have been counted twice.
+    fn count_matches(&self, expired: u64) -> bool {
         !self.source.map.evicted_in_round()
-            && self.source.received_in_round().is_some_and(|received| self.broker_counts(received))
+            && self.source.received_in_round().is_some_and(|received| self.broker_counts(received + expired))
     }
 
     /// Whether it counts as many as the last pass over every device has brought, each of another device.

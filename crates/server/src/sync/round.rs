@@ -52,6 +52,12 @@ impl Round {
         self.whole.len() + self.types.values().map(|read| read.passes.len()).sum::<usize>()
     }
 
+    /// How many devices, at least, the broker has repeated that would be forgotten again.
+    pub fn expired(&self) -> u64 {
+        let most = |passes: &[Pass]| passes.iter().map(|pass| pass.expired).max().unwrap_or(0);
+        most(&self.whole).max(self.types.values().map(|read| most(&read.passes)).sum())
+    }
+
     pub fn is_proven(&self, device_type: &str) -> bool {
         self.types.get(device_type).is_some_and(TypePasses::is_proven)
     }
@@ -136,6 +142,18 @@ mod tests {
         assert_eq!(round.proof_by_types(&known(&["a", "b", "c"])), None);
         round.types.insert("c".to_owned(), read(&[pass(1, 0), pass(1, 0)], Evidence::Repeated));
         assert_eq!(round.proof_by_types(&known(&["a", "b", "c"])), None);
+    }
+
+    #[test]
+    fn expired_devices_are_counted_once_however_many_passes_bring_them() {
+        let expired = |expired| Pass { expired, ..pass(9, 0) };
+        let mut round = Round::new(Some(expired(2)));
+        round.whole.extend([expired(5), expired(5)]);
+        assert_eq!(round.expired(), 5);
+        for (device_type, passes) in [("a", vec![expired(4), expired(4)]), ("b", vec![expired(3)])] {
+            round.types.insert(device_type.to_owned(), TypePasses { passes, ..TypePasses::default() });
+        }
+        assert_eq!(round.expired(), 7, "the whole passes were cut short");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::api::devices::view_json::previous_status;
 use crate::describe::ToSchema;
 use presence::Status;
 use presence::history::HistoryRow;
-use server::feed::Change;
 use server::feed::resume::{GapReason, StreamPosition};
+use server::feed::{Change, Removal};
 use server::registry::Snapshot;
 
 /// Room for one block, so that it is mostly made in one piece of memory.
@@ -103,14 +103,17 @@ pub fn keep_alive(id: Option<StreamPosition>) -> Bytes {
     }
 }
 
-/// One change with its id.
+/// One change with its id; nothing if it is none to clients.
 pub fn change(id: StreamPosition, change: &Change, viewer: &Viewer<'_>) -> Bytes {
-    if change.is_removal {
-        let Snapshot { device_type, id: device_id, .. } = &change.snapshot;
-        let previous_status = change.previous.map(StatusView::from);
-        return event(Some(id), "forgotten", &ForgottenView { device_type, id: device_id, previous_status });
+    match change.removal {
+        None => past_change(id, &change.snapshot, change.previous, viewer),
+        Some(Removal::Forgotten) => {
+            let Snapshot { device_type, id: device_id, .. } = &change.snapshot;
+            let previous_status = change.previous.map(StatusView::from);
+            event(Some(id), "forgotten", &ForgottenView { device_type, id: device_id, previous_status })
+        }
+        Some(Removal::Expired) => Bytes::new(),
     }
-    past_change(id, &change.snapshot, change.previous, viewer)
 }
 
 /// One change out of the history.

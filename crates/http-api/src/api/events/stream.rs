@@ -236,7 +236,7 @@ impl Follower {
     /// The events that a change causes now, with ids; `None`: disconnects are not held back.
     pub fn settled(&mut self, change: &Change, viewer: &Viewer<'_>) -> Option<Vec<Bytes>> {
         let reached = self.context.feed.position_of(change);
-        if change.is_removal {
+        if change.removal.is_some() {
             let is_wanted = self.admits_change(change);
             let settling = self.settling.as_mut()?;
             settling.forget(&change.snapshot, reached);

@@ -215,6 +215,34 @@ async fn a_snapshot_while_devices_change_misses_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_device_that_has_expired_is_no_change() {
+    let fixture = Fixture::new(&HttpSettings::default());
+    let (map, feed) = (&fixture.context.map, &fixture.context.feed);
+    let shutdown = CancellationToken::new();
+    let waking = tokio::spawn(Arc::clone(feed).wake_readers(shutdown.clone()));
+    let mut streams = [Duration::ZERO, Duration::from_secs(1)].map(|settle| {
+        let reader = feed.follow(CancellationToken::new()).unwrap();
+        let blocks = blocks(fixture.context.clone(), reader, Wish { settle, ..Wish::default() });
+        Box::pin(blocks.map(|block| block.unwrap()))
+    });
+    for stream in &mut streams {
+        read_until(stream, "retry: ").await;
+    }
+    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+    let device = Device { device_type: "pump", id: "1" };
+    map.apply_then(device, connect(1), arrival, |record, _| {
+        feed.publish_expiry(record);
+        feed.publish_removal(record);
+    });
+    for stream in &mut streams {
+        let read = read_until(stream, "event: forgotten\n").await;
+        assert_eq!(read.matches("event: ").count(), 1, "{read}");
+    }
+    shutdown.cancel();
+    waking.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_bounded_number_of_snapshots_is_sent_at_once() {
     let fixture = Fixture::new(&HttpSettings::default());
     let walks = fixture.context.feed.walks();

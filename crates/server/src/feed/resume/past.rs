@@ -125,7 +125,7 @@ impl PastStates {
     /// Notes that the client is shown a change that is in no history. What it is shown of the history may be older.
     pub fn note_unlogged(&mut self, change: &Change) {
         let past = self.devices.entry(DeviceName::of(change.snapshot.device())).or_default();
-        past.shown = (!change.is_removal).then_some(change.snapshot.status);
+        past.shown = change.removal.is_none().then_some(change.snapshot.status);
     }
 
     /// Takes the next event of the history; returns what is shown now.

@@ -21,6 +21,7 @@ impl PopulationReader<'_> {
             if self.behavior.pong_is_end_mark() { 1 } else { self.source.settings.population.connections };
         let total = open.len();
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
+        let expired = round.expired();
         let queue = RefCell::new(open);
         let types = RefCell::new(std::mem::take(&mut round.types));
         let workers = (0..connections.min(total)).map(|number| {
@@ -29,7 +30,7 @@ impl PopulationReader<'_> {
                 let role = format!("type{number}");
                 let mut reader = PassReader::new(self.source, self.dialer, &role, self.behavior);
                 // The broker may count itself meanwhile.
-                while lost || !self.count_matches() {
+                while lost || !self.count_matches(expired) {
                     let Some(device_type) = queue.borrow_mut().pop_front() else { break };
                     self.source.health.population_progress(total - queue.borrow().len() - 1, total);
                     let mut read = types.borrow_mut().remove(&device_type).unwrap_or_default();

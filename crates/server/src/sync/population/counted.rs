@@ -81,14 +81,15 @@ impl PopulationReader<'_> {
         passes: usize,
     ) -> Result<(), PassError> {
         let lost = round.whole.last().is_some_and(|pass| pass.lost);
+        let expired = round.expired();
         tokio::select! {
             read = self.read_whole(round, passes) => read,
-            () = self.counted(), if !lost => Ok(()),
+            () = self.counted(expired), if !lost => Ok(()),
         }
     }
 
     /// Waits until the broker counts as many as have come.
-    async fn counted(&self) {
+    async fn counted(&self, expired: u64) {
         let mut counters = self.counters.clone();
         let mut ticks = counters.borrow().ticks;
         loop {
@@ -97,7 +98,7 @@ impl PopulationReader<'_> {
                 Err(_) => std::future::pending().await,
             }
             sleep(COUNTERS_SETTLE).await;
-            if self.count_matches() {
+            if self.count_matches(expired) {
                 return;
             }
         }

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::client::Client;
 use self::client::Stream;
 use super::super::*;
-use crate::feed::Behind;
 use crate::feed::settings::FeedSettings;
+use crate::feed::{Behind, Removal};
 use crate::freshness::RoundNumber;
 use crate::health::{Health, PopulationReport, PopulationState, ReadyOn};
 use crate::metrics::Metrics;
@@ -334,8 +334,8 @@ impl World {
                 self.registry.0.remove(&device);
             }
         }
-        let (in_history, is_removal) = (kind == ChangeKind::Logged, kind == ChangeKind::Removal);
-        self.feed.add(change.snapshot(), previous, in_history, is_removal);
+        let removal = (kind == ChangeKind::Removal).then_some(Removal::Forgotten);
+        self.feed.add(change.snapshot(), previous, kind == ChangeKind::Logged, removal);
         for client in &mut self.clients {
             // What is in no history need not be shown if it says nothing new.
             if client.id.is_some() && (kind != ChangeKind::Unlogged || previous != Some(status)) {

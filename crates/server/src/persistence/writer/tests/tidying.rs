@@ -1,6 +1,7 @@
 //! What is deleted for being old, and what is written meanwhile.
 
 use super::*;
+use crate::feed::Removal;
 
 #[tokio::test]
 async fn changes_are_written_while_a_pruning_goes_on() {
@@ -46,6 +47,7 @@ async fn all_devices_that_are_disconnected_for_too_long_are_deleted_in_the_store
     writer.flush(&CancellationToken::new()).await;
     assert_eq!(inner(&*store).await.len(), DEVICES + 1);
 
+    let mut reader = writer.feed.follow_internally();
     // Nothing is old before it is known how late it is.
     writer.begin_maintenance(Some(UnixSeconds(1_000))).await;
     writer.begin_tidying().await;
@@ -55,4 +57,14 @@ async fn all_devices_that_are_disconnected_for_too_long_are_deleted_in_the_store
     let left = inner(&*store).await;
     assert_eq!((left.len(), &*left[0]), (1, "here"));
     assert_eq!(writer.metrics.store.devices_forgotten.get(), DEVICES as u64);
+    // Alert rules and republishing are told of each, or they would go on with it.
+    let mut expired = 0;
+    loop {
+        let batch = reader.take().expect("the buffer has room for all");
+        if batch.changes().is_empty() {
+            break;
+        }
+        expired += batch.changes().iter().filter(|change| change.removal == Some(Removal::Expired)).count();
+    }
+    assert_eq!(expired, DEVICES);
 }

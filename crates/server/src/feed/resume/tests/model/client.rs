@@ -101,7 +101,7 @@ impl Client {
     }
 
     pub(super) fn show(&mut self, change: &Change) {
-        let kind = match (change.is_removal, change.in_history) {
+        let kind = match (change.removal.is_some(), change.in_history) {
             (true, _) => ChangeKind::Removal,
             (false, true) => ChangeKind::Logged,
             (false, false) => ChangeKind::Unlogged,
