@@ -13,10 +13,10 @@ use axum::http::{HeaderMap, Response};
 
 use crate::api::device::{self, LastMessage};
 use crate::api::devices::one;
-use crate::api::devices::view::Viewer;
-use crate::api::stale;
-use crate::context::Context;
 use formats::catalog::IOT_PLATFORM;
+use http_views::context::Context;
+use http_views::devices::view::Viewer;
+use http_views::stale;
 use presence::{Device, Status};
 use server::access::Scope;
 use server::metrics::RouteMetrics;

@@ -1,10 +1,9 @@
 //! The resources of the HTTP API (`api`) and the platform's own API (`platform`). Reads the registry, never writes it. What
-//! is between the network and the resources is the crate `serving`.
+//! the resources have in common is the crate `http-views`; what is between the network and them, `serving`.
 //!
 //! Which module may name which is in the table of `tools/tree-rules/tests/layers.rs`.
 
 mod api;
-mod context;
 mod describe;
 mod fast_lookup;
 mod openapi;
@@ -14,6 +13,9 @@ mod router;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use http_views::context::Context;
+use http_views::devices::retained::retained_device;
+use http_views::events;
 use presence::Status;
 use presence::history::HistoryRow;
 use serde_json::value::RawValue;
@@ -22,21 +24,22 @@ use serving::api::{Api, ApiParts};
 use serving::middleware::guard::Guard;
 use serving::network::direct::{App, Direct};
 
-use self::api::devices::retained::retained_device;
-use self::api::{events, summary};
-use self::context::Context;
+use self::api::summary;
 use self::fast_lookup::FastLookup;
 
 /// The whole API.
 pub fn api(parts: ApiParts) -> Arc<dyn Api> {
-    Arc::new(Context::new(parts))
+    Arc::new(Resources(Context::new(parts)))
 }
 
-impl Api for Context {
+/// The resources, with what their answers are made from.
+struct Resources(Context);
+
+impl Api for Resources {
     fn app(&self, guard: &Arc<Guard>, cors_origins: &[String]) -> App {
-        let fast_lookup = FastLookup::new(self, guard, cors_origins);
+        let fast_lookup = FastLookup::new(&self.0, guard, cors_origins);
         let direct = fast_lookup.map(|lookup| Arc::new(lookup) as Arc<dyn Direct>);
-        App { router: router::router(self.clone(), Arc::clone(guard), cors_origins), direct }
+        App { router: router::router(self.0.clone(), Arc::clone(guard), cors_origins), direct }
     }
 
     fn change_data(
@@ -45,15 +48,15 @@ impl Api for Context {
         previous: Option<Status>,
         refusal: Option<&HistoryRow>,
     ) -> Box<RawValue> {
-        events::change_data(self, device, previous, refusal)
+        events::change_data(&self.0, device, previous, refusal)
     }
 
     fn retained_device(&self, device: &Snapshot) -> Vec<u8> {
-        retained_device(self, device)
+        retained_device(&self.0, device)
     }
 
     fn summary(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
-        Box::pin(summary::summary_text(self))
+        Box::pin(summary::summary_text(&self.0))
     }
 }
 

@@ -11,8 +11,8 @@ use crate::api::{
     alerts, device, devices, events, health, metrics, page, population, rules, series, session, silences,
     summary, types, webhooks,
 };
-use crate::context::Context;
 use crate::{openapi, platform};
+use http_views::context::Context;
 use serving::middleware::guard::{self, Guard};
 use serving::middleware::surround::surrounded;
 

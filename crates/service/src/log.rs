@@ -14,12 +14,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::progress::Screen;
 
 /// Where our own lines come from: the crates of the workspace.
-const OWN_TARGETS: [&str; 15] = [
+const OWN_TARGETS: [&str; 16] = [
     "alerting",
     "cli",
     "devstatus",
     "formats",
     "http_api",
+    "http_views",
     "mqtt",
     "presence",
     "republish",

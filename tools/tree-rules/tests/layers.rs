@@ -44,9 +44,19 @@ const CRATES: &[Layers] = &[
         shared_by_tests: &["testing", "tests"],
     },
     Layers {
+        name: "http_views",
+        source: "crates/http-views/src/",
+        rows: &[
+            &["accept", "context", "describe", "parameters", "stale"],
+            &["known", "metrics_format", "devices"],
+            &["events"],
+        ],
+        shared_by_tests: &["testing"],
+    },
+    Layers {
         name: "http_api",
         source: "crates/http-api/src/",
-        rows: &[&["context", "describe"], &["api"], &["platform"], &["openapi"], &["router", "fast_lookup"]],
+        rows: &[&["describe"], &["api"], &["platform"], &["openapi"], &["router", "fast_lookup"]],
         shared_by_tests: &["tests"],
     },
     Layers {
@@ -83,6 +93,7 @@ const SOURCE_BLIND: &[&str] = &[
     "crates/store/src/",
     "crates/server/src/",
     "crates/serving/src/",
+    "crates/http-views/src/",
     "crates/http-api/src/",
 ];
 const DECODING: &[&str] = &["crates/server/src/ingest", "crates/http-api/src/platform/"];

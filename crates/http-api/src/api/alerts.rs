@@ -6,14 +6,14 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use presence::DeviceName;
 use serde::Serialize;
 
-use super::parameters::Parameters;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use alerting::desk::{Acknowledgement, AlertQuery, EvaluatorCommand, LIST_MAX, time_text};
 use alerts::{Alert, AlertState, WallMillis};
+use http_views::context::Context;
+use http_views::events::AlertDevice;
+use http_views::parameters::Parameters;
 use server::clock;
 use serving::error::Error;
 use system::period;
@@ -64,13 +64,6 @@ pub struct AlertView {
     further_devices: usize,
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct AlertDevice {
-    #[serde(rename = "type")]
-    device_type: String,
-    id: String,
-}
-
 impl From<Alert> for AlertView {
     fn from(alert: Alert) -> Self {
         Self {
@@ -84,12 +77,6 @@ impl From<Alert> for AlertView {
             acknowledged_until: alert.acknowledged_until.map(time_text),
             further_devices: alert.further_devices,
         }
-    }
-}
-
-impl From<&DeviceName> for AlertDevice {
-    fn from(device: &DeviceName) -> Self {
-        Self { device_type: device.device_type.to_string(), id: device.id.to_string() }
     }
 }
 

@@ -7,11 +7,11 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::device_path::DevicePath;
-use super::stale;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use formats::catalog::IOT_PLATFORM;
 use formats::status;
+use http_views::context::Context;
+use http_views::stale;
 use presence::payload::Payload;
 use presence::{Device, DeviceState, Status};
 use server::freshness::{FreshnessBySource, RoundNumber};

@@ -4,8 +4,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
-use crate::context::Context;
 use crate::describe::IntoParams;
+use http_views::context::Context;
 use presence::Device;
 use serving::error::Error;
 

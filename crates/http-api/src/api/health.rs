@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Serialize;
 
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
+use http_views::context::Context;
 use server::health::{LinkHealth, PopulationState};
 use serving::middleware::guard::Guard;
 

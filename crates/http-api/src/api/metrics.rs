@@ -5,9 +5,9 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::encode;
 
-use super::metrics_format::{MetricsFormat, text_format};
-use crate::context::Context;
 use crate::describe;
+use http_views::context::Context;
+use http_views::metrics_format::{MetricsFormat, text_format};
 use serving::error::Error;
 use serving::error::refusal::RequestRefusal;
 

@@ -1,6 +1,5 @@
 //! `/api/v1` and what is served beside it, one resource in each file.
 
-pub(crate) mod accept;
 pub(crate) mod alerts;
 #[cfg(test)]
 pub(crate) mod described;
@@ -9,17 +8,13 @@ pub(crate) mod device_path;
 pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod health;
-pub(crate) mod known;
 pub(crate) mod metrics;
-pub(crate) mod metrics_format;
 pub(crate) mod page;
-pub(crate) mod parameters;
 pub(crate) mod population;
 pub(crate) mod rules;
 pub(crate) mod series;
 pub(crate) mod session;
 pub(crate) mod silences;
-pub(crate) mod stale;
 pub(crate) mod summary;
 pub(crate) mod types;
 pub(crate) mod webhooks;

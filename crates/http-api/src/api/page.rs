@@ -9,9 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use web_page::File;
 
-use super::accept::Accept;
-use crate::context::Context;
 use crate::describe;
+use http_views::accept::Accept;
+use http_views::context::Context;
 use serving::error::Error;
 use serving::network::room::Uncounted;
 

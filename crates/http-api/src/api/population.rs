@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use super::parameters::NoParameters;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
+use http_views::context::Context;
+use http_views::parameters::NoParameters;
 use server::health::{REPORTED_TYPES_MAX, TypeReport};
 
 #[derive(Serialize, ToSchema)]

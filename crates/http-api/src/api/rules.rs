@@ -7,11 +7,11 @@ use axum::extract::State;
 use presence::query::Filter;
 use serde::Serialize;
 
-use super::parameters::NoParameters;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use alerting::desk::Output;
 use alerts::{ContactPolicy, Kind, Patience, Rule};
+use http_views::context::Context;
+use http_views::parameters::NoParameters;
 use serving::error::Error;
 use system::period;
 

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::accept::Accept;
-use super::parameters::Parameters;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use formats::Cause;
+use http_views::accept::Accept;
+use http_views::context::Context;
+use http_views::parameters::Parameters;
 use presence::UnixSeconds;
 use presence::time_text::TimeText;
 use server::clock;

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, http::HeaderValue};
 use serde::Serialize;
 
-use super::parameters::NoParameters;
 use crate::describe::{self, ToSchema};
+use http_views::parameters::NoParameters;
 use presence::time_text::TimeText;
 use server::access::Grant;
 use serving::error::Error;

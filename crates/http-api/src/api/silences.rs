@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::alerts::end_of;
-use super::parameters::{NoParameters, Parameters};
 use super::rules::SelectorView;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use alerting::desk::{EvaluatorCommand, ShownWindow, StoredSilence, time_text};
 use alerts::WallMillis;
+use http_views::context::Context;
+use http_views::parameters::{NoParameters, Parameters};
 use server::clock;
 use serving::error::Error;
 

@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use super::known::TotalsQuery;
-use super::parameters::NoParameters;
 use super::types::TypeTotals;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use formats::held::close_code;
+use http_views::context::Context;
+use http_views::known::TotalsQuery;
+use http_views::parameters::NoParameters;
 use server::clock;
 use server::registry::Totals;
 use serving::error::Error;

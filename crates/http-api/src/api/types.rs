@@ -7,11 +7,11 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
 
-use super::devices::{cursor, filter};
-use super::known::TotalsQuery;
-use super::parameters::Parameters;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
+use http_views::context::Context;
+use http_views::devices::{cursor, filter};
+use http_views::known::TotalsQuery;
+use http_views::parameters::Parameters;
 use presence::Moment;
 use presence::query::{Filter, Position, Sort, SortBy};
 use server::registry::Totals;

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use webhooks::desk::{Attempt, CommandError, CommandOutcome, EndpointView, WorkerCommand};
 use webhooks::{DeadLetter, EventPlace, OVERLAP_DEFAULT, OVERLAP_MAX};
 
-use super::parameters::{NoParameters, Parameters};
-use crate::context::Context;
 use crate::describe::{self, IntoParams, ToSchema};
+use http_views::context::Context;
+use http_views::parameters::{NoParameters, Parameters};
 use serving::error::Error;
 
 /// How long a request waits for its order: an attempt may take 25 s with its connection.

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::tests::{Fixture, PATIENCE};
+use crate::tests::router;
+use http_views::testing::Fixture;
 use presence::payload::Payload;
 use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
 use server::access::{ApiKey, Digest, FileContent, Scopes};
@@ -26,6 +27,7 @@ use server::registry::{Arrival, Provenance};
 use serving::network::connection::{ClientTimeouts, ConnectedClient, ServeContext};
 use serving::network::direct::App;
 use serving::network::places::Use;
+use serving::testing::PATIENCE;
 
 const KEY: &str = "Bearer a-org-x.secret";
 const READ_NOTHING: &str = "Bearer a-org-y.secret";
@@ -165,7 +167,7 @@ fn put_keys_in_force(fixture: &Fixture) {
 async fn answer(fixture: &Fixture, direct: Option<Arc<dyn Direct>>, request: &str) -> String {
     let (ours, mut theirs) = duplex(64 * 1024);
     let served = ServeContext {
-        app: App { router: fixture.router(Router::new()), direct },
+        app: App { router: router(fixture, Router::new()), direct },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
         timeouts: ClientTimeouts::default(),
@@ -211,7 +213,7 @@ fn in_http2(request: &str) -> Option<Request<Full<Bytes>>> {
 async fn answer_in_http2(fixture: &Fixture, request: Request<Full<Bytes>>) -> Vec<String> {
     let (ours, theirs) = duplex(64 * 1024);
     let served = ServeContext {
-        app: App { router: fixture.router(Router::new()), direct: None },
+        app: App { router: router(fixture, Router::new()), direct: None },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
         timeouts: ClientTimeouts::default(),
@@ -371,7 +373,7 @@ fn narrow(fixture: &Fixture, bytes: usize) -> (tokio::task::JoinHandle<()>, toki
     let (ours, theirs) = duplex(bytes);
     let lookup = FastLookup::new(&fixture.context, fixture.guard(), &[]).unwrap();
     let served = ServeContext {
-        app: App { router: fixture.router(Router::new()), direct: Some(Arc::new(lookup)) },
+        app: App { router: router(fixture, Router::new()), direct: Some(Arc::new(lookup)) },
         metrics: fixture.metrics.http.clone(),
         shutdown: CancellationToken::new(),
         timeouts: ClientTimeouts::default(),

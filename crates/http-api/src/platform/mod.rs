@@ -12,11 +12,11 @@ use serde::Serialize;
 
 use self::query::{KNOWN, StatesQuery};
 use self::state::{ClientId, ClientState};
-use crate::api::parameters::NoParameters;
-use crate::api::stale;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
 use formats::held;
+use http_views::context::Context;
+use http_views::parameters::NoParameters;
+use http_views::stale;
 use serving::error::Error;
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 pub use super::state::ConnectionStatus;
 use super::state::last_connect;
-use crate::api::devices::cursor;
-use crate::api::parameters::Parameters;
 use crate::describe::ToSchema;
+use http_views::devices::cursor;
+use http_views::parameters::Parameters;
 use presence::Moment;
 use presence::query::{Filter, Position, Query, Sort, SortBy};
 use server::registry::Snapshot;

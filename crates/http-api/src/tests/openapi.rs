@@ -9,17 +9,18 @@ use serving::error::Problem;
 use tower::Service as _;
 use utoipa::OpenApi;
 
-use super::Fixture;
-use crate::api::events::{
-    AlertGroupView, AlertsCompleteView, ChangeView, ForgottenView, GapView, SnapshotCompleteView,
-    WebhookDataView,
-};
+use super::router;
 use crate::api::webhooks::{WebhookGapView, WebhookTestView};
 use crate::api::{
     alerts, described, device, devices, events, health, metrics, page, population, rules, series, session,
     silences, summary, types, webhooks,
 };
-use crate::{platform, router};
+use crate::platform;
+use http_views::events::{
+    AlertGroupView, AlertsCompleteView, ChangeView, ForgottenView, GapView, SnapshotCompleteView,
+    WebhookDataView,
+};
+use http_views::testing::Fixture;
 use server::http_settings::HttpSettings;
 
 #[derive(OpenApi)]
@@ -113,8 +114,8 @@ async fn every_resource_is_described_and_nothing_else_is() {
     let document: serde_json::Value = serde_json::from_str(&made()).unwrap();
     let described = document["paths"].as_object().unwrap();
     let paths: BTreeSet<_> = described.keys().map(String::as_str).collect();
-    assert_eq!(paths, router::paths());
-    let mut router = Fixture::new(&HttpSettings::default()).router(Router::new());
+    assert_eq!(paths, crate::router::paths());
+    let mut router = router(&Fixture::new(&HttpSettings::default()), Router::new());
     for (path, item) in described {
         for method in METHODS {
             let is_described = item.get(method.to_lowercase()).is_some();

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::format::ListFormat;
-use super::view::{DeviceView, Viewer};
-use crate::api::parameters::NoParameters;
-use crate::context::Context;
 use crate::describe::{self, ToSchema};
+use http_views::context::Context;
+use http_views::devices::format::ListFormat;
+use http_views::devices::view::{DeviceView, Viewer};
+use http_views::parameters::NoParameters;
 use presence::Device;
 use server::registry::Snapshot;
 use serving::error::Error;

@@ -8,12 +8,12 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use tokio::time::timeout;
 
-use super::view::{DeviceView, MessageView, Viewer};
 use crate::api::device::JSON;
 use crate::api::device_path::DevicePath;
-use crate::api::parameters::NoParameters;
-use crate::context::Context;
 use crate::describe;
+use http_views::context::Context;
+use http_views::devices::view::{DeviceView, MessageView, Viewer};
+use http_views::parameters::NoParameters;
 use presence::Device;
 use server::registry::Snapshot;
 use server::removal::StoreFailed;

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::frame;
 use super::stream::{Follower, joined};
-use crate::api::devices::view::Viewer;
+use crate::devices::view::Viewer;
 use server::feed::{Behind, FleetWalk};
 
 /// How far a snapshot is.

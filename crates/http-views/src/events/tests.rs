@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::{Wish, blocks};
 use crate::context::Context;
-use crate::tests::{Fixture, HistoryAfter, PATIENCE};
+use crate::testing::{Fixture, HistoryAfter};
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
@@ -21,6 +21,7 @@ use server::freshness::RoundNumber;
 use server::http_settings::HttpSettings;
 use server::registry::{Arrival, Provenance};
 use serving::api::ApiParts;
+use serving::testing::PATIENCE;
 use store::{ReadHistory, StoreError};
 
 /// The device began another session each second.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::frame;
 use super::stream::{Follower, joined};
-use crate::api::devices::view::Viewer;
+use crate::devices::view::Viewer;
 use presence::DeviceName;
 use presence::history::StoredEvent;
 use server::feed::resume::{

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::api::devices::history::RefusalView;
-use crate::api::devices::view::{DeviceView, StatusView, Viewer};
-use crate::api::devices::view_json::previous_status;
 use crate::describe::ToSchema;
+use crate::devices::event::RefusalView;
+use crate::devices::view::{DeviceView, StatusView, Viewer};
+use crate::devices::view_json::previous_status;
 use presence::Status;
 use presence::history::HistoryRow;
 use server::feed::resume::{GapReason, StreamPosition};

@@ -3,7 +3,7 @@
 
 use axum::http::HeaderMap;
 
-use super::accept::Accept;
+use crate::accept::Accept;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsFormat {

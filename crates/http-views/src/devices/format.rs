@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 
 use super::view::DeviceView;
-use crate::api::accept::Accept;
+use crate::accept::Accept;
 use presence::csv::Cells;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,48 +1,18 @@
 //! `GET /api/v1/events`: what changes, as it changes, as Server-Sent Events; first every device, or what was missed, if
 //! asked for.
 
-mod alerts;
-mod frame;
-mod replay;
-mod settling;
-mod stream;
-#[cfg(test)]
-mod tests;
-mod walk;
-
-use axum::body::Body;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::value::RawValue;
 
-use self::stream::Wish;
-use super::devices::filter;
-use super::devices::view::Viewer;
-use super::parameters::Parameters;
-use crate::context::Context;
 use crate::describe;
-use presence::Status;
-use presence::history::HistoryRow;
-use server::registry::Snapshot;
+use http_views::context::Context;
+use http_views::devices::filter;
+use http_views::events::{self as streams, Wish};
+use http_views::parameters::Parameters;
 use serving::error::Error;
 use serving::network::cut::Cut;
 use serving::network::room::Uncounted;
-
-/// A device as a change in a stream shows it, with the refused login that it is told for.
-pub fn change_data(
-    context: &Context,
-    device: &Snapshot,
-    previous: Option<Status>,
-    refusal: Option<&HistoryRow>,
-) -> Box<RawValue> {
-    frame::change_data(device, previous, refusal, &Viewer::of(context))
-}
-
-#[cfg(test)]
-pub use self::alerts::{AlertGroupView, AlertsCompleteView};
-#[cfg(test)]
-pub use self::frame::{ChangeView, ForgottenView, GapView, SnapshotCompleteView, WebhookDataView};
 
 const KNOWN: &[&str] = &filter::selectors_and::<12>(&["snapshot", "settle", "alerts"]);
 
@@ -108,7 +78,7 @@ pub async fn events(
 ) -> Result<Response, Error> {
     context.all_are_held()?;
     let parameters = Parameters::read(query.as_deref(), KNOWN)?;
-    let settle = parameters.parse("settle", "a time from 0s to 1h, as in 90s or 5m", settling::period)?;
+    let settle = parameters.parse("settle", "a time from 0s to 1h, as in 90s or 5m", streams::period)?;
     let snapshot = parameters.parse("snapshot", "true or false", |text| text.parse().ok())?;
     let alerts = parameters.parse("alerts", "true or false", |text| text.parse().ok())?;
     // What is no text is no id that was given here.
@@ -123,7 +93,7 @@ pub async fn events(
     };
     let cut = cut.map(|Extension(Cut(cut))| cut).unwrap_or_default();
     let reader = context.feed.follow(cut).ok_or(Error::TooManyStreams)?;
-    let body = Body::from_stream(stream::blocks(context, reader, wish));
+    let body = streams::body(context, reader, wish);
     let headers = [
         (header::CONTENT_TYPE, EVENT_STREAM),
         (header::CACHE_CONTROL, NO_STORE),

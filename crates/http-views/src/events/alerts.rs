@@ -4,10 +4,10 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
 use super::frame;
-use crate::api::alerts::AlertDevice;
 use crate::describe::ToSchema;
 use alerting::desk::{key_text, list_path, time_text};
 use alerting::stream::{AlertEvent, FiringAlert, GroupAbout};
+use presence::DeviceName;
 
 /// The data of `alert`: a group of alerts that was announced, as it is now.
 #[derive(Serialize, ToSchema)]
@@ -37,6 +37,13 @@ pub struct FiringAlertView {
     /// `null`: it is about the group.
     device: Option<AlertDevice>,
     since: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct AlertDevice {
+    #[serde(rename = "type")]
+    device_type: String,
+    id: String,
 }
 
 /// The data of `alerts_complete`.
@@ -87,6 +94,12 @@ fn firing(about: &GroupAbout) -> AlertGroupView<'_> {
         firing_total: about.firing_total,
         acknowledged_until: about.acknowledged_until.map(time_text),
         list: list_path(&about.rule, &about.group),
+    }
+}
+
+impl From<&DeviceName> for AlertDevice {
+    fn from(device: &DeviceName) -> Self {
+        Self { device_type: device.device_type.to_string(), id: device.id.to_string() }
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::parameters::Parameters;
 use crate::context::Context;
+use crate::parameters::Parameters;
 use formats::Cause;
 use presence::contact::{ContactPolicy, Expectation, ExpectationFilter};
 use presence::query::Filter;
