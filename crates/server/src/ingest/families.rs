@@ -1,6 +1,7 @@
 //! Which devices are reached through which, and the passes over the children of a parent that has changed. A pass goes on
 //! between two batches, so that a parent of ten thousand delays the messages behind it by a part of it only.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -27,18 +28,36 @@ pub(super) struct Families {
 
 #[derive(Default)]
 struct Family {
-    children: BTreeSet<DeviceName>,
+    children: BTreeSet<Child>,
     pass: ChildPass,
+}
+
+/// A child, ordered as its name is. Nearly all children of a parent share the name of their type, of which no text is compared then.
+#[derive(Clone, PartialEq, Eq)]
+struct Child(DeviceName);
+
+impl Ord for Child {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (own, others) = (&self.0.device_type, &other.0.device_type);
+        let types = if Arc::ptr_eq(own, others) { Ordering::Equal } else { own.cmp(others) };
+        types.then_with(|| self.0.id.cmp(&other.0.id))
+    }
+}
+
+impl PartialOrd for Child {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Family {
     fn add(&mut self, child: Device<'_>) {
         // Nearly all children of a parent are of one type.
         let device_type = match self.children.first() {
-            Some(first) if *first.device_type == *child.device_type => Arc::clone(&first.device_type),
+            Some(Child(first)) if *first.device_type == *child.device_type => Arc::clone(&first.device_type),
             _ => child.device_type.into(),
         };
-        self.children.insert(DeviceName { device_type, id: child.id.into() });
+        self.children.insert(Child(DeviceName { device_type, id: child.id.into() }));
     }
 }
 
@@ -48,7 +67,7 @@ enum ChildPass {
     #[default]
     None,
     Begins,
-    After(DeviceName),
+    After(Child),
 }
 
 impl Families {
@@ -85,7 +104,7 @@ impl Families {
     /// Drops a child of which a pass has found that it is none.
     pub fn drop_child(&mut self, child: &DeviceName, parent: &DeviceName) {
         let Some(family) = self.by_parent.get_mut(parent) else { return };
-        family.children.remove(child);
+        family.children.remove(&Child(child.clone()));
         if family.children.is_empty() && matches!(family.pass, ChildPass::None) {
             self.by_parent.remove(parent);
         }
@@ -125,9 +144,9 @@ impl Families {
             ChildPass::After(child) => Bound::Excluded(child),
         };
         let children = family.children.range((after, Bound::Unbounded));
-        let next: Vec<DeviceName> = children.take(CHILDREN_AT_ONCE).cloned().collect();
+        let next: Vec<DeviceName> = children.take(CHILDREN_AT_ONCE).map(|Child(name)| name.clone()).collect();
         family.pass = match next.last() {
-            Some(last) if next.len() == CHILDREN_AT_ONCE => ChildPass::After(last.clone()),
+            Some(last) if next.len() == CHILDREN_AT_ONCE => ChildPass::After(Child(last.clone())),
             _ => ChildPass::None,
         };
         if !matches!(family.pass, ChildPass::None) {
