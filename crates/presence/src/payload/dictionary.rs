@@ -169,6 +169,27 @@ pub fn piece(number: usize) -> Option<&'static str> {
     pieces.get(number - first).copied()
 }
 
+/// Whether the piece with this number begins with what separates fields.
+pub fn begins_field(number: u8) -> bool {
+    BEGINS_FIELD[usize::from(number)]
+}
+
+static BEGINS_FIELD: [bool; 256] = {
+    let mut begins = [false; 256];
+    mark_fields(PIECES, 0, &mut begins);
+    mark_fields(FIELDS, FIRST_FIELD, &mut begins);
+    mark_fields(WORDS, FIRST_WORD, &mut begins);
+    begins
+};
+
+const fn mark_fields(pieces: &[&str], first: usize, begins: &mut [bool; 256]) {
+    let mut at = 0;
+    while at < pieces.len() {
+        begins[first + at] = matches!(pieces[at].as_bytes()[0], b'"' | b',' | b'{');
+        at += 1;
+    }
+}
+
 /// Every piece with its number.
 fn all() -> impl Iterator<Item = (u8, &'static str)> {
     (0..NUMBERS).filter_map(|number| Some((u8::try_from(number).ok()?, piece(number)?)))

@@ -98,8 +98,22 @@ impl Packer {
     /// What stands behind a piece up to a quotation mark, without escapes, as it is packed within the whole text. `None`: only the
     /// whole text tells.
     pub fn value_behind_piece(&mut self, value: &[u8]) -> Option<()> {
-        let is_packed = |first: &u8| first.is_ascii_digit() || dictionary::find(value).is_some();
-        if value.first().is_some_and(is_packed) || classes(value) & PIECE_START != 0 {
+        if value.iter().all(u8::is_ascii_digit) {
+            match number(value) {
+                Some(integer) => self.integer(integer),
+                None => self.literal(value),
+            }
+            return Some(());
+        }
+        let piece = dictionary::find(value);
+        if value[0].is_ascii_alphabetic()
+            && let Some(code) = piece.and_then(|piece| whole(piece, value))
+        {
+            // No piece that begins with a letter goes on behind a quotation mark.
+            self.packed.push(op::FIRST_PIECE + code);
+            return Some(());
+        }
+        if value[0].is_ascii_digit() || piece.is_some() || classes(value) & PIECE_START != 0 {
             let mut text = [0; COPIED_MAX_BYTES];
             let (copy, behind) = text.split_at_mut_checked(value.len())?;
             copy.copy_from_slice(value);
@@ -257,13 +271,22 @@ fn ipv4(text: &[u8]) -> Option<([u8; 4], usize)> {
 /// A decimal integer that fits 64 bits, without leading zeros.
 fn integer(text: &[u8]) -> Option<(u64, usize)> {
     let len = text.iter().take(21).position(|b| !b.is_ascii_digit())?;
-    let digits = &text[..len];
-    if digits.len() > 1 && digits[0] == b'0' {
+    Some((number(&text[..len])?, len))
+}
+
+/// The same, of which these are all digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 1 && digits[0] == b'0' {
         return None;
     }
     let add = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    let integer = digits.iter().try_fold(0, add).filter(|_| len > 0)?;
-    Some((integer, len))
+    digits.iter().try_fold(0, add)
+}
+
+/// The number of a piece as the operation has it, if the piece is all of the value.
+fn whole(piece: usize, value: &[u8]) -> Option<u8> {
+    let text = dictionary::piece(piece)?;
+    if text.len() == value.len() { u8::try_from(piece).ok() } else { None }
 }
 
 pub fn put_varint(packed: &mut Vec<u8>, mut value: u64) {

@@ -112,7 +112,7 @@ pub fn document_behind(packed: &[u8], wanted: &[u8], text: &mut Vec<u8>) -> bool
 }
 
 /// The text of a literal, and what follows it.
-fn literal(packed: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn literal(packed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, literal) = packed.split_first().filter(|(code, _)| **code == op::LITERAL)?;
     let (len, literal) = varint(literal)?;
     literal.split_at_checked(usize::try_from(len).ok()?)
@@ -134,12 +134,12 @@ fn behind<'a>(text: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 
 /// What follows one operation; nothing follows those of a document but its message.
 #[inline]
-fn skip(packed: &[u8]) -> Option<&[u8]> {
+pub fn skip(packed: &[u8]) -> Option<&[u8]> {
     let (&code, rest) = packed.split_first()?;
     match code {
         op::LITERAL => literal(packed).map(|(_, rest)| rest),
         op::TIME => rest.get(6..),
-        op::TIME_DELTA | op::INTEGER => Some(varint(rest)?.1),
+        op::TIME_DELTA | op::INTEGER => after_varint(rest),
         op::IPV4 => rest.get(4..),
         op::SOURCE => after_source(rest),
         op::MESSAGE => None,
@@ -234,10 +234,20 @@ pub fn varint(packed: &[u8]) -> Option<(u64, &[u8])> {
     }
 }
 
+/// So many times seven bits hold every number.
+const VARINT_MAX_BYTES: usize = 10;
+
+/// What follows a varint, whose number does not matter.
+#[inline]
+pub fn after_varint(packed: &[u8]) -> Option<&[u8]> {
+    let last = packed.iter().take(VARINT_MAX_BYTES).position(|byte| *byte < 0x80)?;
+    packed.get(last + 1..)
+}
+
 fn long_varint(packed: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
-    for (i, &byte) in packed.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f).checked_shl(7 * i as u32)?;
+    for (i, &byte) in packed.iter().enumerate().take(VARINT_MAX_BYTES) {
+        value |= u64::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
             return Some((value, &packed[i + 1..]));
         }

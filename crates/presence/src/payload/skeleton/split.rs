@@ -78,7 +78,7 @@ impl<'a> Splitter<'a> {
                     behind
                 }
                 op::INTEGER => {
-                    let (_, after) = unpack::varint(behind)?;
+                    let after = unpack::after_varint(behind)?;
                     self.split.skeleton.push(part::INTEGER);
                     self.gaps.extend_from_slice(&behind[..behind.len() - after.len()]);
                     after
@@ -96,7 +96,7 @@ impl<'a> Splitter<'a> {
                     behind
                 }
                 op::FIRST_PIECE.. => {
-                    if dictionary::piece(usize::from(code - op::FIRST_PIECE)).is_some_and(begins_field) {
+                    if dictionary::begins_field(code - op::FIRST_PIECE) {
                         self.end_field();
                     }
                     self.split.skeleton.push(code);
@@ -135,7 +135,8 @@ impl<'a> Splitter<'a> {
 
     /// Keys, punctuation and spaces stay in the skeleton; what stands between quotation marks otherwise is a gap.
     fn literal(&mut self, literal: &[u8]) -> Option<()> {
-        if literal.iter().any(|byte| *byte <= stand_in::DEVICE_TYPE) {
+        // Without an early end, so that many bytes are looked at in one go.
+        if literal.iter().fold(false, |found, byte| found | (*byte <= stand_in::DEVICE_TYPE)) {
             return None;
         }
         self.split.skeleton.push(part::LITERAL);
@@ -193,14 +194,20 @@ impl<'a> Splitter<'a> {
             (self.beside.id.as_bytes(), stand_in::ID),
             (self.beside.device_type.as_bytes(), stand_in::DEVICE_TYPE),
         ];
-        let is_first = |byte: u8| names.iter().any(|(name, _)| name.first() == Some(&byte));
+        let names = names.map(|(name, number)| (Some(name).filter(|name| is_replaced(name)), number));
+        let [id_first, type_first] = names.map(|(name, _)| name.and_then(|name| name.first().copied()));
+        let Some(one) = id_first.or(type_first) else {
+            return self.text.extend_from_slice(text);
+        };
+        let other = type_first.unwrap_or(one);
         let mut rest = text;
         while !rest.is_empty() {
-            let (plain, behind) = rest.split_at(rest.iter().take_while(|byte| !is_first(**byte)).count());
+            let first = rest.iter().position(|byte| *byte == one || *byte == other);
+            let (plain, behind) = rest.split_at(first.unwrap_or(rest.len()));
             self.text.extend_from_slice(plain);
-            let begins =
-                |(name, _): &&(&[u8], u8)| name.len() >= stand_in::NAME_MIN_BYTES && behind.starts_with(name);
-            rest = match (names.iter().find(begins), behind.split_first()) {
+            let begins = |name: &&[u8]| behind.starts_with(name);
+            let found = names.iter().find_map(|(name, number)| Some((name.filter(begins)?, number)));
+            rest = match (found, behind.split_first()) {
                 (Some((name, stand_in)), _) => {
                     self.text.push(*stand_in);
                     &behind[name.len()..]
@@ -215,9 +222,9 @@ impl<'a> Splitter<'a> {
     }
 }
 
-/// Whether a piece of the dictionary begins with what separates fields.
-fn begins_field(piece: &str) -> bool {
-    matches!(piece.as_bytes().first(), Some(b'"' | b',' | b'{'))
+/// Whether a stand-in takes the place of a name: shorter ones occur by chance.
+fn is_replaced(name: &[u8]) -> bool {
+    name.len() >= stand_in::NAME_MIN_BYTES
 }
 
 fn is_punctuation(byte: u8) -> bool {

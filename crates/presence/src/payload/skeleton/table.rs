@@ -15,7 +15,7 @@ const COUNT_BITS: u32 = 8;
 
 pub struct Table {
     texts: Box<[OnceLock<Box<[u8]>>]>,
-    /// Numbers and one, at the place that the hash of the text says, or behind it; half of the places stay empty.
+    /// Numbers and one, at the place that the hash of the text says, or behind it; half of the places or more stay empty.
     places: Box<[AtomicU16]>,
     counters: Box<[AtomicU32]>,
     /// How many there are.
@@ -29,7 +29,7 @@ impl Table {
     pub fn new(texts_max: usize, text_max_bytes: usize) -> Self {
         Self {
             texts: (0..texts_max).map(|_| OnceLock::new()).collect(),
-            places: (0..2 * texts_max).map(|_| AtomicU16::new(0)).collect(),
+            places: (0..(2 * texts_max).next_power_of_two()).map(|_| AtomicU16::new(0)).collect(),
             counters: (0..COUNTERS).map(|_| AtomicU32::new(0)).collect(),
             len: Mutex::new(0),
             text_max_bytes,
@@ -56,12 +56,14 @@ impl Table {
 
     /// The number, or the place where it would stand.
     fn look_up(&self, hash: u64, text: &[u8]) -> Result<u16, usize> {
-        let mut place = hash as usize % self.places.len();
+        // There are a power of two.
+        let last = self.places.len() - 1;
+        let mut place = hash as usize & last;
         loop {
             match self.places[place].load(Ordering::Acquire) {
                 0 => return Err(place),
                 number if self.text(usize::from(number - 1)) == Some(text) => return Ok(number - 1),
-                _other => place = (place + 1) % self.places.len(),
+                _other => place = (place + 1) & last,
             }
         }
     }
