@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-pub use details::DetailsText;
+pub use details::{DetailsText, packed_details};
 use parts::Parts;
 
 use crate::order::{EventIdentity, Key, Own, Shown};

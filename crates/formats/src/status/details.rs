@@ -1,10 +1,114 @@
 //! Reads the details at the end of a packed document, without the rest of it: the order of a source needs them for each message.
+//! As they are packed for most events, the operations tell them; else their text is made again.
 
 use std::borrow::Cow;
 
-use super::{SessionDetails, SourceDetails, json, read_details};
+use super::{SessionDetails, SourceDetails, json, parts, read_details};
 use crate::json_members;
-use presence::payload::Payload;
+use presence::payload::{Operation, Operations, Payload, Piece};
+
+/// The details in a packed document, from the operations that [`parts`] packs most with; `None`: their text tells them, if there
+/// are any.
+pub fn packed_details(payload: &Payload) -> Option<SourceDetails<'_>> {
+    if !payload.has_source() {
+        return None;
+    }
+    let mut rest = PackedDetails(payload.operations());
+    let mut details = SourceDetails::default();
+    loop {
+        match rest.0.next()? {
+            Operation::Piece(parts::ONLY_TIME) => details.time = Some(rest.integer()?),
+            Operation::Piece(parts::STARTED) => {
+                details.session = Some(SessionDetails::Started(rest.integer()?));
+                match rest.0.next()? {
+                    Operation::Piece(parts::STARTED_END) => details.time = Some(rest.integer()?),
+                    Operation::Piece(parts::BRACE) => {}
+                    _ => return None,
+                }
+            }
+            Operation::Piece(parts::UNNAMED_CONNECTION) => {
+                details.session = Some(SessionDetails::Connection(None));
+                details.time = Some(rest.integer()?);
+            }
+            Operation::Piece(parts::CONNECTION) => {
+                details.session = Some(SessionDetails::Connection(Some(rest.text()?)));
+                rest.piece(parts::CONNECTION_END)?;
+                details.time = Some(rest.integer()?);
+            }
+            Operation::Literal(literal) => match behind(literal, parts::EMPTY.as_bytes()) {
+                Some(literal) => return rest.of_literal(literal),
+                None => continue,
+            },
+            Operation::Piece(_) | Operation::Integer(_) | Operation::Other => continue,
+        }
+        details.cause = rest.cause()?;
+        return rest.0.next().is_none().then_some(details);
+    }
+}
+
+/// What follows where details begin.
+struct PackedDetails<'a>(Operations<'a>);
+
+impl<'a> PackedDetails<'a> {
+    fn integer(&mut self) -> Option<i64> {
+        let Operation::Integer(integer) = self.0.next()? else { return None };
+        integer.try_into().ok()
+    }
+
+    fn text(&mut self) -> Option<Cow<'a, str>> {
+        let Operation::Literal(literal) = self.0.next()? else { return None };
+        plain_part(std::str::from_utf8(literal).ok()?)
+    }
+
+    fn piece(&mut self, piece: Piece) -> Option<()> {
+        (self.0.next()? == Operation::Piece(piece)).then_some(())
+    }
+
+    /// The cause, if there is one, and the end.
+    fn cause(&mut self) -> Option<Option<Cow<'a, str>>> {
+        match self.0.next()? {
+            Operation::Piece(parts::CAUSE) => {
+                let word = self.text()?;
+                self.piece(parts::END_BEHIND_TEXT)?;
+                Some(Some(word))
+            }
+            Operation::Piece(parts::BRACE) => self.piece(parts::BRACE).map(|()| None),
+            _ => None,
+        }
+    }
+
+    /// A cause and a parent at most, which no piece begins.
+    fn of_literal(mut self, literal: &'a [u8]) -> Option<SourceDetails<'a>> {
+        let text = std::str::from_utf8(literal).ok()?;
+        let mut details = SourceDetails::default();
+        let names = match text.strip_prefix(parts::FIRST_CAUSE).map(|text| text.split_once('"').ok_or(text)) {
+            None => text,
+            Some(Ok((word, behind))) => {
+                details.cause = Some(plain_part(word)?);
+                behind.strip_prefix(',').filter(|names| !names.is_empty())?
+            }
+            Some(Err(word)) => {
+                details.cause = Some(plain_part(word)?);
+                self.piece(parts::END_BEHIND_TEXT)?;
+                return self.0.next().is_none().then_some(details);
+            }
+        };
+        if !names.is_empty() {
+            let names = names.strip_prefix(parts::PARENT)?.strip_suffix(parts::PARENT_END)?;
+            let (device_type, id) = names.split_once(parts::BETWEEN_NAMES)?;
+            details.parent = Some((plain_part(device_type)?, plain_part(id)?));
+        }
+        self.piece(parts::BRACE)?;
+        self.piece(parts::BRACE)?;
+        self.0.next().is_none().then_some(details)
+    }
+}
+
+/// What is behind a text in a literal.
+fn behind<'a>(literal: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let first = *wanted.first()?;
+    memchr::memchr_iter(first, literal).find_map(|at| literal[at..].strip_prefix(wanted))
+}
 
 /// The JSON text of the details in a packed document.
 pub enum DetailsText {
@@ -80,6 +184,10 @@ fn number(json: &str) -> Option<i64> {
 }
 
 fn text(json: &str) -> Option<Cow<'_, str>> {
-    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    plain_part(json.strip_prefix('"')?.strip_suffix('"')?)
+}
+
+/// The inside of a text, if nothing in it is escaped.
+fn plain_part(text: &str) -> Option<Cow<'_, str>> {
     memchr::memchr2(b'"', b'\\', text.as_bytes()).is_none().then_some(Cow::Borrowed(text))
 }

@@ -27,17 +27,21 @@ const PROTOCOL: Piece = Piece::of(r#"","Protocol":""#);
 const CONNECT_TIME: Piece = Piece::of(r#"","ConnectTime":""#);
 
 /// How details begin that have a session or a time, or neither, which is no piece.
-const UNNAMED_CONNECTION: Piece = Piece::of(r#"","_":{"s":{"p":null},"t":"#);
-const CONNECTION: Piece = Piece::of(r#"","_":{"s":{"p":""#);
-const CONNECTION_END: Piece = Piece::of(r#""},"t":"#);
-const STARTED: Piece = Piece::of(r#"","_":{"s":{"s":"#);
-const STARTED_END: Piece = Piece::of(r#"},"t":"#);
-const ONLY_TIME: Piece = Piece::of(r#"","_":{"t":"#);
-const EMPTY: &str = r#"","_":{"#;
+pub const UNNAMED_CONNECTION: Piece = Piece::of(r#"","_":{"s":{"p":null},"t":"#);
+pub const CONNECTION: Piece = Piece::of(r#"","_":{"s":{"p":""#);
+pub const CONNECTION_END: Piece = Piece::of(r#""},"t":"#);
+pub const STARTED: Piece = Piece::of(r#"","_":{"s":{"s":"#);
+pub const STARTED_END: Piece = Piece::of(r#"},"t":"#);
+pub const ONLY_TIME: Piece = Piece::of(r#"","_":{"t":"#);
+pub const EMPTY: &str = r#"","_":{"#;
 
-const CAUSE: Piece = Piece::of(r#","c":""#);
-const END_BEHIND_TEXT: Piece = Piece::of(r#""}}"#);
-const BRACE: Piece = Piece::of("}");
+pub const CAUSE: Piece = Piece::of(r#","c":""#);
+pub const FIRST_CAUSE: &str = r#""c":""#;
+pub const PARENT: &str = r#""u":[""#;
+pub const BETWEEN_NAMES: &str = r#"",""#;
+pub const PARENT_END: &str = r#""]"#;
+pub const END_BEHIND_TEXT: Piece = Piece::of(r#""}}"#);
+pub const BRACE: Piece = Piece::of("}");
 
 impl<'a> Parts<'a> {
     pub fn of(event: &'a Event<'a>, shown: &Shown) -> Self {
@@ -179,11 +183,11 @@ impl<'a> Parts<'a> {
     fn pack_literal_details(&self, packer: &mut DocumentPacker) {
         packer.literal([EMPTY]);
         if let Some(cause) = self.cause {
-            packer.literal([r#""c":""#, cause.word()]);
+            packer.literal([FIRST_CAUSE, cause.word()]);
         }
         if let Some(DeviceName { device_type, id }) = &self.event.parent {
             let comma = if self.cause.is_some() { r#"","# } else { "" };
-            packer.literal([comma, r#""u":[""#, device_type, r#"",""#, id, r#""]"#]);
+            packer.literal([comma, PARENT, device_type, BETWEEN_NAMES, id, PARENT_END]);
         } else if self.cause.is_some() {
             return packer.piece(END_BEHIND_TEXT);
         }

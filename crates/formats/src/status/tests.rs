@@ -255,32 +255,47 @@ proptest! {
         prop_assert_eq!(packed.packed(), by_text.packed(), "{:?}", packed);
         let (details, document) = (DetailsText::of(&packed), packed.document());
         prop_assert!(matches!(details, DetailsText::Details(_)));
-        let (details, of_document) = (details.read().unwrap(), read_details(&document).unwrap());
-        prop_assert_eq!(details.identity(), of_document.identity());
-        prop_assert_eq!(details.shown(key), of_document.shown(key));
-        prop_assert_eq!(details.parent(), of_document.parent());
+        let of_document = read_details(&document).unwrap();
+        for details in [details.read(), packed_details(&packed)].into_iter().flatten() {
+            prop_assert_eq!(details.identity(), of_document.identity());
+            prop_assert_eq!(details.shown(key), of_document.shown(key));
+            prop_assert_eq!(details.parent(), of_document.parent());
+            prop_assert_eq!(details.cause(), of_document.cause());
+        }
         prop_assert_eq!(crate::held::cause(&packed, 0), of_document.cause());
     }
 
     #[test]
-    fn most_documents_are_packed_without_their_text(id in "[a-z0-9/._-]{1,20}", time in 0..i64::MAX, started in 0..i64::MAX, kind in any::<bool>()) {
+    fn most_documents_are_packed_and_read_without_their_text(id in "[a-z0-9/._-]{1,20}", time in 0..i64::MAX, started in 0..i64::MAX, kind in any::<bool>()) {
         let kind = if kind { EventKind::Connect } else { EventKind::Disconnect };
-        for (session, time) in [
-            (Session::Arrival, None),
-            (Session::Arrival, Some(UnixNanos(time))),
-            (Session::Started(UnixNanos(started)), Some(UnixNanos(time))),
-            (Session::Connection(Some("192.0.2.7:4711".into())), Some(UnixNanos(time))),
+        let parent = || Some(DeviceName { device_type: "bridge".into(), id: "zigbee2mqtt".into() });
+        for (session, time, parent, cause) in [
+            (Session::Arrival, None, None, None),
+            (Session::Arrival, None, None, Some(Cause::Asleep)),
+            (Session::Arrival, None, parent(), None),
+            (Session::Arrival, None, parent(), Some(Cause::Asleep)),
+            (Session::Arrival, Some(UnixNanos(time)), None, Some(Cause::Asleep)),
+            (Session::Started(UnixNanos(started)), None, None, None),
+            (Session::Started(UnixNanos(started)), Some(UnixNanos(time)), None, Some(Cause::Asleep)),
+            (Session::Connection(None), Some(UnixNanos(time)), None, None),
+            (Session::Connection(Some("client:4711".into())), Some(UnixNanos(time)), None, Some(Cause::Asleep)),
         ] {
             let event = Event {
                 device: DeviceName { device_type: "t".into(), id: id.as_str().into() },
                 session,
                 time,
+                cause,
+                parent,
                 reason: Some("lost".into()),
                 ..event(Session::Arrival, kind)
             };
             let shown = Key { session: UnixNanos(time.map_or(0, |time| time.0)), kind, time: UnixNanos(7) }.into();
             let message = SourceMessage { bytes: b"online", is_cut: false };
-            prop_assert!(Parts::of(&event, &shown).pack("a", &message).is_some());
+            let packed = Parts::of(&event, &shown).pack("a", &message);
+            let packed = packed.expect("it is packed part by part");
+            let details = packed_details(&packed).expect("the operations tell them");
+            prop_assert_eq!(details.parent(), event.parent.as_ref().map(|name| (&*name.device_type, &*name.id)));
+            prop_assert_eq!(details.identity(), event.into_identity());
         }
     }
 }

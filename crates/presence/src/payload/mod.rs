@@ -12,6 +12,7 @@
 mod dictionary;
 mod document;
 mod document_packer;
+mod operations;
 mod pack;
 pub mod skeleton;
 mod unpack;
@@ -21,6 +22,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 pub use document_packer::DocumentPacker;
+pub use operations::{Operation, Operations};
 
 /// One message's bytes, packed. Two payloads are equal exactly if the bytes they stand for are, and their source.
 #[derive(Clone)]
@@ -92,6 +94,11 @@ impl Payload {
         unpack::word_behind(&self.0, piece.0, text.as_bytes())
     }
 
+    /// The operations of a document, without the message that is held beside it.
+    pub fn operations(&self) -> Operations<'_> {
+        Operations(&self.0)
+    }
+
     /// What follows this text in a document; `None`: it is not there, or neither begins a piece nor was packed as it is.
     pub fn document_behind(&self, text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(DOCUMENT_END_CAPACITY);
@@ -140,7 +147,7 @@ fn put_source(source: &str, packed: &mut Vec<u8>) {
 }
 
 /// A piece of text that payloads are packed with, to look for in them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece(u8);
 
 impl Piece {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::other::nanos;
 use crate::registry::Record;
 use formats::order::{Held, Key, Shown};
-use formats::status::{DetailsText, SourceDetails};
+use formats::status::{DetailsText, SourceDetails, packed_details};
 use formats::{DeviceName, EventKind as FormatKind, UnixNanos, status};
 use presence::payload::Payload;
 use presence::{DeviceState, EventKind, PresenceEvent};
@@ -16,7 +16,7 @@ pub(super) struct HeldDevice {
     key: Key,
     received_seconds: u32,
     state: DeviceState,
-    /// What its document keeps beside what is shown; `None`: it is a message of the IoT platform.
+    /// What its document keeps beside what is shown, where that cannot be read as it is packed.
     details: Option<DetailsText>,
 }
 
@@ -31,7 +31,9 @@ impl HeldDevice {
             EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
         };
         let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
-        let details = event.payload.has_source().then(|| DetailsText::of(&event.payload));
+        let payload = &event.payload;
+        let is_text = payload.has_source() && packed_details(payload).is_none();
+        let details = is_text.then(|| DetailsText::of(payload));
         Self { key, received_seconds, state: record.state, details }
     }
 
@@ -65,7 +67,11 @@ pub(super) struct DeviceDocument<'a> {
 
 impl<'a> DeviceDocument<'a> {
     pub fn of(held: &'a HeldDevice) -> Self {
-        let details = held.details.as_ref().and_then(DetailsText::read);
+        // Of a message of the IoT platform there are none.
+        let details = match &held.details {
+            Some(text) => text.read(),
+            None => packed_details(held.payload()),
+        };
         Self { held, details }
     }
 
