@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::layers::SettingText;
 use super::platform::{self, PlatformNames};
 use super::refusal::{ConfigError, Origin, shown, unknown_key};
+use super::value::Parsed;
 use super::{ini, toml, yaml};
 use system::files;
 use system::secret::Secret;
@@ -96,6 +97,19 @@ impl SettingsFile {
 /// The text of a file that `origin` named and that is not the settings file.
 pub(super) fn read_named(path: &Path, max_bytes: u64, origin: &Origin) -> Result<String, ConfigError> {
     read_text(path, max_bytes).map_err(|error| ConfigError::unreadable(origin, &error))
+}
+
+/// The secret on the only line of a file that `origin` named; `what` says what it is.
+pub(super) fn read_secret(
+    path: &Path,
+    origin: &Origin,
+    what: &str,
+    parse: impl Fn(&str) -> Parsed<Secret>,
+) -> Result<Secret, ConfigError> {
+    let text = read_named(path, SETTINGS_MAX_BYTES, origin)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    parse(line).map_err(|_unfit| ConfigError::expected(origin, format!("a file that holds {what}")))
 }
 
 /// The whole of a UTF-8 file of at most `max_bytes`, without the mark that some editors put before the text.

@@ -102,7 +102,7 @@ impl TypedArguments {
     /// The arguments with the layers as defaults.
     pub fn parse(self, grammar: &Command, layers: Layers) -> Result<(Cli, Origins), Stop> {
         let cli = parse(grammar, &self.verb, &self.args, &layers)?;
-        Ok((cli, Origins { flags: self.flags, layers }))
+        Ok((cli, Origins { flags: self.flags, layers, table: None }))
     }
 }
 
@@ -147,12 +147,14 @@ fn with_defaults(command: Command, verb: &[String], layers: &Layers) -> Command 
 pub(super) struct Origins {
     flags: BTreeMap<String, Vec<OsString>>,
     layers: Layers,
+    /// The table that has the settings; `None`: they are those of the program.
+    table: Option<Origin>,
 }
 
 impl Origins {
-    /// Of a place that flags do not reach.
-    pub fn of_layers(layers: Layers) -> Self {
-        Self { flags: BTreeMap::new(), layers }
+    /// Of a table, which flags do not reach.
+    pub fn of_table(table: Origin, layers: Layers) -> Self {
+        Self { flags: BTreeMap::new(), layers, table: Some(table) }
     }
 
     /// `None`: nowhere, so that the default holds.
@@ -194,11 +196,51 @@ impl Origins {
         ConfigError::expected(&self.origin(setting), expected)
     }
 
+    /// The refusal of settings that are given nowhere. What is missing in a table is missing there, and not as a flag.
+    pub fn missing(&self, settings: Vec<&'static str>) -> ConfigError {
+        match &self.table {
+            Some(table) => {
+                ConfigError::expected(table, format!("the key {} in this table", settings.join(" and ")))
+            }
+            None => ConfigError::Missing(settings),
+        }
+    }
+
+    /// Two settings that are given together or not at all.
+    pub fn together<A, B>(
+        &self,
+        (first_name, first): (&'static str, Option<A>),
+        (second_name, second): (&'static str, Option<B>),
+    ) -> Result<Option<(A, B)>, ConfigError> {
+        match (first, second) {
+            (Some(first), Some(second)) => Ok(Some((first, second))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(self.missing(vec![second_name])),
+            (None, Some(_)) => Err(self.missing(vec![first_name])),
+        }
+    }
+
     /// Refuses two settings that cannot both be meant, if both are given.
     pub fn refuse_both(&self, one: &str, other: &str, why: &'static str) -> Result<(), ConfigError> {
         match self.of(one).zip(self.of(other)) {
             Some((one, other)) => Err(ConfigError::Contradiction { one, other, why }),
             None => Ok(()),
+        }
+    }
+
+    /// The same, if neither can override the other: both are flags, both our variables, and so on.
+    pub fn refuse_equals(&self, one: &str, other: &str, why: &'static str) -> Result<(), ConfigError> {
+        if self.rank(one) == self.rank(other) { self.refuse_both(one, other, why) } else { Ok(()) }
+    }
+
+    /// The order of precedence, the strongest first; the last is the default.
+    pub fn rank(&self, setting: &str) -> u8 {
+        match self.of(setting) {
+            Some(Origin::Flag(_)) => 0,
+            Some(Origin::Own(_)) => 1,
+            Some(Origin::Platform(_)) => 2,
+            Some(Origin::File { .. }) => 3,
+            None => 4,
         }
     }
 }

@@ -249,7 +249,7 @@ where
     layers.add(environment.own);
     if typed.verb != ["demo"] {
         layers.add(environment.platform);
-        if let Some((path, origin)) = config_file(&typed, &layers)? {
+        if let Some((path, origin)) = config_file(&typed, &layers) {
             let read = SettingsFile::read(path, origin)?;
             layers.add(read.settings(&names)?);
             file = Some(read);
@@ -260,14 +260,11 @@ where
 }
 
 /// The settings file, if one is named, and what named it.
-fn config_file(typed: &TypedArguments, layers: &Layers) -> Result<Option<(PathBuf, Origin)>, ConfigError> {
-    let (path, origin) = match (typed.flag("config"), layers.get("config")) {
-        (Some(path), _) => (PathBuf::from(path), Origin::Flag("config".to_owned())),
-        (None, Some(given)) => (PathBuf::from(given.text.expose()), given.origin.clone()),
-        (None, None) => return Ok(None),
+fn config_file(typed: &TypedArguments, layers: &Layers) -> Option<(PathBuf, Origin)> {
+    let flag = typed.flag("config").map(|path| (path.into(), Origin::Flag("config".to_owned())));
+    let variable = || {
+        let given = layers.get("config")?;
+        Some((given.text.expose().into(), given.origin.clone()))
     };
-    if path.as_os_str().is_empty() {
-        return Err(ConfigError::expected(&origin, "the path of a file"));
-    }
-    Ok(Some((path, origin)))
+    flag.or_else(variable)
 }

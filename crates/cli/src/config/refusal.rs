@@ -24,21 +24,6 @@ impl Origin {
     pub(super) fn variable_of(setting: &str) -> String {
         format!("DEVSTATUS_{}", setting.replace('-', "_").to_uppercase())
     }
-
-    /// Whether neither can override the other: both flags, both of our variables, and so on.
-    pub(super) fn same_layer(&self, other: &Origin) -> bool {
-        self.rank() == other.rank()
-    }
-
-    /// The order of precedence, the strongest first.
-    pub(super) fn rank(&self) -> u8 {
-        match self {
-            Origin::Flag(_) => 0,
-            Origin::Own(_) => 1,
-            Origin::Platform(_) => 2,
-            Origin::File { .. } => 3,
-        }
-    }
 }
 
 impl fmt::Display for Origin {

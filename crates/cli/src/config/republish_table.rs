@@ -1,17 +1,15 @@
 //! The `[republish]` table of `devstatus.toml`.
 
-use super::broker_url;
-use super::file::SETTINGS_MAX_BYTES;
 use super::file_tables::Tables;
 use super::refusal::ConfigError;
 use super::table_keys::TableKeys;
 use super::toml::REPUBLISH;
 use super::value::{self, LOGIN, is_login, mqtt_version, text_if};
 use super::webhook_tables::{client_tls, selector_of, settle};
+use super::{broker_url, file};
 use mqtt::settings::{ConnectSettings, Endpoint, Login};
 use republish::settings::{PREFIX_MAX_BYTES, RepublishSettings, is_prefix};
 use server::sync::settings::{ApplicationKind, BrokerIdentity, SourceSettings};
-use system::secret::Secret;
 
 const PREFIX: &str = "devstatus";
 
@@ -90,15 +88,11 @@ fn connect(
 /// User and password; the latter is in a file, because a settings file is copied and shown around.
 fn login(keys: &TableKeys<'_>) -> Result<Option<Login>, ConfigError> {
     const FILE: &str = "password_file";
-    let (user, text) = (keys.text("user", value::user_name)?, keys.file(FILE, SETTINGS_MAX_BYTES)?);
-    let Some((key, text)) = keys.together(("user", user), (FILE, text))? else { return Ok(None) };
-    let line = text.trim_end_matches(['\r', '\n']);
-    if is_login(line) {
-        Ok(Some(Login { key, token: Secret::new(line) }))
-    } else {
-        let expected = format!("the password, {LOGIN}");
-        Err(ConfigError::Line { origin: keys.origin_of(FILE), line: 1, expected })
-    }
+    let (user, file) = (keys.text("user", value::user_name)?, keys.text(FILE, value::path)?);
+    let Some((key, file)) = keys.together(("user", user), (FILE, file))? else { return Ok(None) };
+    let what = format!("the password, {LOGIN}");
+    let token = file::read_secret(&file, &keys.origin_of(FILE), &what, value::password)?;
+    Ok(Some(Login { key, token }))
 }
 
 /// Refuses what the source would read again, and a client that would throw it out of the broker.

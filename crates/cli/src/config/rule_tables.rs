@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeValue;
-use url::Url;
 
 use super::file_tables::Tables;
 use super::refusal::ConfigError;
@@ -63,15 +62,7 @@ pub(super) fn contacts(tables: &Tables<'_>) -> Result<Arc<[ContactPolicy]>, Conf
 
 /// A URL to which a path can be added.
 pub(super) fn public_url(tables: &Tables<'_>) -> Result<Option<String>, ConfigError> {
-    tables.top().text(PUBLIC_URL, |text| {
-        let url = Url::parse(text).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
-        });
-        or_expected(
-            url.map(|_| text.trim_end_matches('/').to_owned()),
-            "an http:// or https:// URL without a query",
-        )
-    })
+    tables.top().text(PUBLIC_URL, value::service_url)
 }
 
 /// A length of time, which may be none.

@@ -13,9 +13,9 @@ use server::sync::settings::Partition;
 use system::secret::Secret;
 
 /// The platform's limit for an application id.
-const ID_MAX_CHARS: usize = 36;
+pub(super) const ID_MAX_CHARS: usize = 36;
 /// The organization is the first label of the platform's host name.
-const ORGANIZATION_MAX_CHARS: usize = 63;
+pub(super) const ORGANIZATION_MAX_CHARS: usize = 63;
 /// MQTT writes the length of a user name or password in two bytes.
 const LOGIN_MAX_BYTES: usize = 65_535;
 /// A longer line is no key, and would fill a whole request header.
@@ -156,10 +156,6 @@ pub(super) fn boolean(text: &str) -> Parsed<bool> {
     or_expected(value, "true or false")
 }
 
-pub(super) fn organization(text: &str) -> Parsed<String> {
-    name(text, ORGANIZATION_MAX_CHARS)
-}
-
 /// The name of a source: a built-in format's, or a profile's.
 pub(super) fn source(text: &str) -> Parsed<String> {
     let name = text.trim();
@@ -177,8 +173,11 @@ pub(super) fn source_filter(text: &str) -> Parsed<String> {
     )
 }
 
-pub(super) fn application_id(text: &str) -> Parsed<String> {
-    name(text, ID_MAX_CHARS)
+/// A name that a client id can hold.
+pub(super) fn name(max_chars: usize) -> impl Parser<String> {
+    move |text: &str| {
+        text_if(is_name(text, max_chars), text, format!("1 to {max_chars} letters, digits, '-', '_' or '.'"))
+    }
 }
 
 /// The name of what a table describes.
@@ -188,10 +187,6 @@ pub(super) fn label(max_bytes: usize) -> impl Parser<String> {
         let fits = (1..=max_bytes).contains(&text.len()) && text.chars().all(is_sign);
         text_if(fits, text, format!("1 to {max_bytes} letters, digits, '-' or '_'"))
     }
-}
-
-fn name(text: &str, max_chars: usize) -> Parsed<String> {
-    text_if(is_name(text, max_chars), text, format!("1 to {max_chars} letters, digits, '-', '_' or '.'"))
 }
 
 /// Whether the connection is scalable.

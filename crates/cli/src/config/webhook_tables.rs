@@ -126,13 +126,10 @@ fn expectation(
 /// The routing key of PagerDuty, in a file.
 fn routing_key(keys: &TableKeys<'_>, format: Format) -> Result<Option<Secret>, ConfigError> {
     const KEY: &str = "routing_key_file";
-    match (format == Format::PagerDuty, keys.has(KEY)) {
-        (true, false) => Err(keys.missing(KEY, "the path of a file")),
-        (false, true) => Err(keys.unfit(KEY, "the path of a file, with format = \"pagerduty\"")),
-        (true, true) | (false, false) => {
-            let text = keys.file(KEY, SETTINGS_MAX_BYTES)?;
-            Ok(text.map(|text| Secret::new(text.trim().to_owned())))
-        }
+    match (format == Format::PagerDuty, keys.file(KEY, SETTINGS_MAX_BYTES)?) {
+        (true, None) => Err(keys.missing(KEY, "the path of a file")),
+        (false, Some(_)) => Err(keys.unfit(KEY, "the path of a file, with format = \"pagerduty\"")),
+        (_, text) => Ok(text.map(|text| Secret::new(text.trim()))),
     }
 }
 

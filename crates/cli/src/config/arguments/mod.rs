@@ -66,7 +66,17 @@ pub(super) enum Verb {
     /// Runs a simulated fleet against a broker
     Simulate(SimulateArgs),
     /// Writes what a store keeps of every device, as JSON Lines or CSV
-    Export(ExportArgs),
+    Export {
+        #[command(flatten)]
+        exchange: ExchangeArgs,
+        /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, in which cells that a spreadsheet would run as a formula are escaped
+        #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = value::word([
+            ("jsonl", ExportFormat::JsonLines),
+            ("csv", ExportFormat::Csv),
+            ("csv-spreadsheet", ExportFormat::CsvForSpreadsheet),
+        ]))]
+        format: ExportFormat,
+    },
     /// Merges an export into a store that no service uses meanwhile
     Import(ExchangeArgs),
     /// Makes, lists and revokes API keys
@@ -96,11 +106,31 @@ pub(super) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysVerb {
     /// Makes an API key and shows its secret, once
-    Create(KeysCreateArgs),
+    Create {
+        /// What the key is for, as the list of keys shows it
+        #[arg(value_name = "NAME", value_parser = value::text_that(is_key_name, KEY_NAME_EXPECTED))]
+        name: String,
+        #[command(flatten)]
+        list: KeysListArgs,
+        /// What the key allows, separated by commas: read (ask), events (follow the changes), admin (everything)
+        #[arg(long, value_name = "LIST", value_parser = value::read_by(Scopes::parse, "read, events, admin, or several separated by commas"), default_value = "read")]
+        scopes: Scopes,
+        /// Days until the key expires, 1 to 36500; by default it does not expire
+        #[arg(long, value_name = "DAYS", value_parser = value::days)]
+        expires_days: Option<Duration>,
+    },
     /// Lists the API keys
     List(KeysListArgs),
     /// Revokes an API key; a running service refuses it within a second
-    Revoke(KeysRevokeArgs),
+    Revoke {
+        /// The id of the key
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        list: KeysListArgs,
+        #[command(flatten)]
+        service: ServiceArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,13 +207,13 @@ pub(super) enum ConfigVerb {
 #[command(next_help_heading = "IoT platform")]
 pub(super) struct OrganizationArgs {
     /// Organization id; by default the second part of the API key
-    #[arg(short, long, visible_alias = "org", value_name = "ORG", value_parser = value::organization)]
+    #[arg(short, long, visible_alias = "org", value_name = "ORG", value_parser = value::name(value::ORGANIZATION_MAX_CHARS))]
     pub organization: Option<String>,
     /// API key, a-{organization}-{random}; with --broker any MQTT user name, or none
     #[arg(short, long, value_name = "KEY", value_parser = value::user_name)]
     pub key: Option<String>,
     /// Without the IoT platform: name of this service, in the names of its files; by default devstatus
-    #[arg(id = "service_name", long = "name", value_name = "NAME", value_parser = value::organization)]
+    #[arg(id = "service_name", long = "name", value_name = "NAME", value_parser = value::name(value::ORGANIZATION_MAX_CHARS))]
     pub service_name: Option<String>,
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -202,7 +232,7 @@ pub(super) struct ConfigArgs {
 #[command(next_help_heading = "Broker")]
 pub(super) struct BrokerArgs {
     /// Application id, unique in the organization; with --broker it defaults to devstatus (simulate: devstatus-simulate)
-    #[arg(short, long, value_name = "ID", value_parser = value::application_id)]
+    #[arg(short, long, value_name = "ID", value_parser = value::name(value::ID_MAX_CHARS))]
     pub id: Option<String>,
     /// Token of the API key; other users of the machine may see an argument, so --token-file is the safer way
     #[arg(short, long, value_name = "TOKEN", value_parser = value::password, allow_hyphen_values = true)]
@@ -261,14 +291,6 @@ pub(super) struct LogArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "HTTP")]
-pub(super) struct PortArgs {
-    /// Port to answer HTTP on; 0: any free port
-    #[arg(short, long, value_name = "PORT", value_parser = value::whole(0..=u16::MAX, ""), default_value = "5000")]
-    pub port: u16,
-}
-
-#[derive(Args, Debug)]
 pub(super) struct KeysFileArgs {
     /// File with the API keys, read again when it changes. While it exists, every request needs a key; a file that is named here must exist. By default {state directory}/{organization}.keys
     #[arg(long, value_name = "FILE", value_parser = value::path)]
@@ -277,8 +299,9 @@ pub(super) struct KeysFileArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct DemoArgs {
-    #[command(flatten)]
-    pub port: PortArgs,
+    /// Port to answer HTTP on; 0: any free port
+    #[arg(short, long, help_heading = "HTTP", value_name = "PORT", value_parser = value::whole(0..=u16::MAX, ""), default_value = "5000")]
+    pub port: u16,
     /// Built-in source whose messages the simulated devices send; `devstatus sources` lists them
     #[arg(long, value_name = "NAME", value_parser = value::source, default_value = "iot-platform")]
     pub source: String,
@@ -319,19 +342,6 @@ pub(super) struct FleetArgs {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ExportArgs {
-    #[command(flatten)]
-    pub exchange: ExchangeArgs,
-    /// Form of an export: jsonl (JSON Lines, which an import reads), csv, or csv-spreadsheet, in which cells that a spreadsheet would run as a formula are escaped
-    #[arg(long, value_name = "FORMAT", default_value = "jsonl", value_parser = value::word([
-        ("jsonl", ExportFormat::JsonLines),
-        ("csv", ExportFormat::Csv),
-        ("csv-spreadsheet", ExportFormat::CsvForSpreadsheet),
-    ]))]
-    pub format: ExportFormat,
-}
-
-#[derive(Args, Debug)]
 pub(super) struct ExchangeArgs {
     #[command(flatten)]
     pub organization: OrganizationArgs,
@@ -345,21 +355,6 @@ pub(super) struct ExchangeArgs {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct KeysCreateArgs {
-    /// What the key is for, as the list of keys shows it
-    #[arg(value_name = "NAME", value_parser = value::text_that(is_key_name, KEY_NAME_EXPECTED))]
-    pub name: String,
-    #[command(flatten)]
-    pub list: KeysListArgs,
-    /// What the key allows, separated by commas: read (ask), events (follow the changes), admin (everything)
-    #[arg(long, value_name = "LIST", value_parser = value::read_by(Scopes::parse, "read, events, admin, or several separated by commas"), default_value = "read")]
-    pub scopes: Scopes,
-    /// Days until the key expires, 1 to 36500; by default it does not expire
-    #[arg(long, value_name = "DAYS", value_parser = value::days)]
-    pub expires_days: Option<Duration>,
-}
-
-#[derive(Args, Debug)]
 pub(super) struct KeysListArgs {
     #[command(flatten)]
     pub organization: OrganizationArgs,
@@ -367,17 +362,6 @@ pub(super) struct KeysListArgs {
     pub keys_file: KeysFileArgs,
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct KeysRevokeArgs {
-    /// The id of the key
-    #[arg(value_name = "ID")]
-    pub id: String,
-    #[command(flatten)]
-    pub list: KeysListArgs,
-    #[command(flatten)]
-    pub service: ServiceArgs,
 }
 
 /// Settings that only the platform's own files and variables have.
@@ -396,7 +380,7 @@ pub(super) struct PlatformArgs {
     #[arg(long = "platform-type", value_parser = value::word([("standalone", false), ("shared", true)]), default_value = "standalone", action = ArgAction::Set)]
     pub is_shared: bool,
     /// Instance of a scalable application, client id A:…:{instance}
-    #[arg(long = "platform-instance", value_parser = value::application_id)]
+    #[arg(long = "platform-instance", value_parser = value::name(value::ID_MAX_CHARS))]
     pub instance: Option<String>,
     /// apikey, the only method an application has
     #[arg(long = "platform-auth-method", value_parser = value::text_that(|text| text == "apikey", "apikey, the only method an application has"), default_value = "apikey")]

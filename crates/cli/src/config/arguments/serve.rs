@@ -7,9 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser};
 
 use super::super::{store_url, value};
-use super::{
-    BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, PortArgs, ProfilesArgs, SYSTEM_TRUST_STORE,
-};
+use super::{BrokerArgs, KeysFileArgs, LogArgs, OrganizationArgs, ProfilesArgs, SYSTEM_TRUST_STORE};
 use presence::query::Network;
 use server::health::ReadyOn;
 use server::http_settings::{AllowedHost, ForwardedHeader};
@@ -105,8 +103,9 @@ pub(in crate::config) struct HttpArgs {
     /// IP address to answer HTTP on
     #[arg(long, value_name = "ADDR", value_parser = value::parsed::<IpAddr>("an IP address"), default_value = "127.0.0.1")]
     pub listen: IpAddr,
-    #[command(flatten)]
-    pub port: PortArgs,
+    /// Port to answer HTTP on; 0: any free port
+    #[arg(short, long, value_name = "PORT", value_parser = value::whole(0..=u16::MAX, ""), default_value = "5000")]
+    pub port: u16,
     #[command(flatten)]
     pub keys_file: KeysFileArgs,
     /// Answer requests without a key, too; needed to listen on other addresses than loopback while there is no key
@@ -200,7 +199,7 @@ pub(in crate::config) struct PopulationArgs {
     #[arg(long, value_name = "K/N", value_parser = value::partition)]
     pub partition: Option<Partition>,
     /// Share the messages with other instances of the same --store by a shared subscription, $share/GROUP/…; one of them reads what is retained
-    #[arg(long, value_name = "GROUP", value_parser = value::application_id)]
+    #[arg(long, value_name = "GROUP", value_parser = value::name(value::ID_MAX_CHARS))]
     pub share: Option<String>,
 }
 

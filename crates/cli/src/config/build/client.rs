@@ -4,7 +4,7 @@ use super::super::arguments::{ClientArgs, Question, ServiceArgs};
 use super::super::value::{API_KEY, api_key};
 use super::super::{ClientSettings, ConfigError, ServiceSettings, Stop};
 use super::BuildContext;
-use super::secrets::{SecretSetting, together};
+use super::secrets::SecretSetting;
 use system::tls::ClientCertificate;
 
 impl BuildContext {
@@ -24,8 +24,9 @@ impl BuildContext {
 
     /// The service to ask, without a key.
     pub(super) fn service(&self, args: ServiceArgs) -> Result<ServiceSettings, ConfigError> {
-        let files =
-            together(("tls-client-cert", args.tls_client_cert), ("tls-client-key", args.tls_client_key))?;
+        let files = self
+            .origins
+            .together(("tls-client-cert", args.tls_client_cert), ("tls-client-key", args.tls_client_key))?;
         let certificate = files.map(|(certificate, key)| {
             let certificate = self.origins.readable("tls-client-cert", certificate)?;
             Ok(ClientCertificate { certificate, key: self.origins.readable("tls-client-key", key)? })

@@ -2,7 +2,6 @@
 //! depend on others, refuses contradictions, and reads the secrets that are in files.
 
 mod client;
-mod rules;
 mod secrets;
 mod source;
 pub(super) mod sources;
@@ -11,9 +10,8 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{
-    Cli, ConfigVerb, DemoArgs, ExchangeArgs, FleetArgs, HttpArgs, KeysCreateArgs, KeysFileArgs,
-    KeysRevokeArgs, KeysVerb, LogArgs, NamedSourceArgs, OrganizationArgs, PlatformArgs, RulesVerb, ServeArgs,
-    SimulateArgs, SourcesVerb, Verb,
+    Cli, ConfigVerb, DemoArgs, ExchangeArgs, FleetArgs, HttpArgs, KeysFileArgs, KeysVerb, LogArgs,
+    OrganizationArgs, PlatformArgs, RulesTestArgs, RulesVerb, ServeArgs, SimulateArgs, SourcesVerb, Verb,
 };
 use super::file::SettingsFile;
 use super::file_tables::Tables;
@@ -21,14 +19,13 @@ use super::grammar::{Origins, grammar};
 use super::toml::{REPUBLISH, WEBHOOKS};
 use super::{
     Command, ConfigError, DemoSettings, DryRunSettings, ExchangeSettings, KeysAction, KeysSettings, LogLevel,
-    LogSettings, Settings, SimulateSettings, Stop, profiles, republish_table, rule_tables, show,
-    webhook_tables,
+    LogSettings, RulesTestSettings, Settings, SimulateSettings, Stop, profiles, republish_table, rule_tables,
+    show, webhook_tables,
 };
-use secrets::together;
+use alerts::{Kind, Rule, RuleSet};
 use server::feed::settings::FeedSettings;
 use server::http_settings::{HttpSettings, TlsSettings};
 use simulator::settings::{Endings, FleetSettings};
-use source::Application;
 
 const DEMO_ORGANIZATION: &str = "demo";
 /// Device types of a simulated fleet that is large enough for them.
@@ -49,7 +46,7 @@ pub(super) fn command(cli: Cli, context: &BuildContext) -> Result<Command, Stop>
         Verb::Serve(args) => Command::Serve(context.serve(args)?),
         Verb::Demo(args) => Command::Demo(context.demo(&args)?),
         Verb::Simulate(args) => Command::Simulate(context.simulate(args)?),
-        Verb::Export(args) => Command::Export(context.exchange(args.exchange)?, args.format),
+        Verb::Export { exchange, format } => Command::Export(context.exchange(exchange)?, format),
         Verb::Import(args) => Command::Import(context.exchange(args)?),
         Verb::Keys(verb) => Command::Keys(context.keys(verb)?),
         Verb::Ask(question) => Command::Client(context.ask(question)?),
@@ -79,17 +76,15 @@ impl BuildContext {
     }
 
     fn about_sources(&self, verb: Option<SourcesVerb>) -> Result<Command, Stop> {
-        match verb {
-            None => Ok(Command::ListSources),
-            Some(SourcesVerb::Show(NamedSourceArgs { source_name, profiles, .. })) => {
-                let file = profiles.profiles_file.as_deref();
-                Err(Stop::Answer(self.source_description(&source_name, file)?))
-            }
-            Some(SourcesVerb::Test(NamedSourceArgs { source_name, profiles, .. })) => {
-                let file = profiles.profiles_file.as_deref();
-                let formats = profiles::formats(&[source_name], &self.tables(), file, &self.origins)?;
-                Ok(Command::TestSource(formats))
-            }
+        let Some(SourcesVerb::Show(named) | SourcesVerb::Test(named)) = &verb else {
+            return Ok(Command::ListSources);
+        };
+        let (name, file) = (&named.source_name, named.profiles.profiles_file.as_deref());
+        // Refuses a name that no source has, and a file that cannot be used.
+        let formats = profiles::formats(std::slice::from_ref(name), &self.tables(), file, &self.origins)?;
+        match &verb {
+            Some(SourcesVerb::Test(_)) => Ok(Command::TestSource(formats)),
+            Some(SourcesVerb::Show(_)) | None => Err(Stop::Answer(self.source_description(name, file)?)),
         }
     }
 
@@ -150,10 +145,10 @@ impl BuildContext {
         let fleet = fleet(&args.fleet, DEMO_ORGANIZATION.to_owned());
         let source = args.source.clone();
         let formats = profiles::formats(std::slice::from_ref(&source), &self.tables(), None, &self.origins)?;
-        Ok(DemoSettings { port: args.port.port, source, formats, fleet, log: log(&args.log) })
+        Ok(DemoSettings { port: args.port, source, formats, fleet, log: log(&args.log) })
     }
 
-    fn simulate(&self, args: SimulateArgs) -> Result<SimulateSettings, Stop> {
+    fn simulate(&self, mut args: SimulateArgs) -> Result<SimulateSettings, Stop> {
         let platform: PlatformArgs = self.origins.parse()?;
         if args.broker.broker.is_none() {
             // The platform makes its status messages itself: a simulated fleet has nothing to say there.
@@ -161,10 +156,33 @@ impl BuildContext {
         }
         let log = self.platform_log(&args.log, &platform);
         // Another default than the service's, whose client id it must not take over.
-        let application = Application { default_id: "devstatus-simulate", scalable: None };
-        let source = self.origins.source(args.organization, args.broker, &platform, application)?;
+        args.broker.id.get_or_insert_with(|| "devstatus-simulate".to_owned());
+        let source = self.origins.source(args.organization, args.broker, &platform, None)?;
         let fleet = fleet(&args.fleet, source.identity.organization.clone());
         Ok(SimulateSettings { source, fleet, duration: args.duration, log })
+    }
+
+    fn rules_test(&self, args: RulesTestArgs) -> Result<RulesTestSettings, ConfigError> {
+        let mut rules = self.rules()?;
+        if let Some(name) = args.rule {
+            // Drops and flapping hold others back, so they are tried with it.
+            let is_needed = |rule: &Rule| matches!(rule.kind, Kind::FleetDrop(_) | Kind::Flapping(_));
+            if !rules.rules.iter().any(|rule| *rule.name == *name) {
+                return Err(self.origins.expected("rule", "the name of a rule of the settings file"));
+            }
+            rules.rules.retain(|rule| *rule.name == *name || is_needed(rule));
+        }
+        let store = self.kept_store(args.organization, args.store)?;
+        Ok(RulesTestSettings { rules, store, since: args.since, json: args.output.json, log: log(&args.log) })
+    }
+
+    /// The rules of the settings file.
+    fn rules(&self) -> Result<RuleSet, ConfigError> {
+        let rules = rule_tables::read(&self.tables())?;
+        if rules.rules.is_empty() {
+            return Err(self.origins.expected("config", "a devstatus.toml with [[rule]] tables"));
+        }
+        Ok(rules)
     }
 
     fn exchange(&self, args: ExchangeArgs) -> Result<ExchangeSettings, ConfigError> {
@@ -175,9 +193,7 @@ impl BuildContext {
     }
 
     fn keys(&self, verb: KeysVerb) -> Result<KeysSettings, ConfigError> {
-        let (KeysVerb::List(list)
-        | KeysVerb::Create(KeysCreateArgs { list, .. })
-        | KeysVerb::Revoke(KeysRevokeArgs { list, .. })) = &verb;
+        let (KeysVerb::List(list) | KeysVerb::Create { list, .. } | KeysVerb::Revoke { list, .. }) = &verb;
         let log = log(&list.log);
         // A service that needs no organization has files of its name.
         let OrganizationArgs { organization, service_name, .. } = &list.organization;
@@ -189,11 +205,11 @@ impl BuildContext {
         };
         let action = match verb {
             KeysVerb::List(_) => KeysAction::List,
-            KeysVerb::Revoke(KeysRevokeArgs { id, service, .. }) => {
+            KeysVerb::Revoke { id, service, .. } => {
                 let is_required = self.origins.of("url").is_some();
                 KeysAction::Revoke { id, service: self.service(service)?, is_required }
             }
-            KeysVerb::Create(KeysCreateArgs { name, scopes, expires_days: lifetime, .. }) => {
+            KeysVerb::Create { name, scopes, expires_days: lifetime, .. } => {
                 let organization = organization.ok_or_else(missing_name)?;
                 KeysAction::Create { organization, name, scopes, lifetime }
             }
@@ -209,7 +225,7 @@ impl BuildContext {
         let certificate = readable("tls-cert", args.tls_cert)?;
         let key = readable("tls-key", args.tls_key)?;
         let client_ca = readable("tls-client-ca", args.tls_client_ca)?;
-        let tls = together(("tls-cert", certificate), ("tls-key", key))?;
+        let tls = self.origins.together(("tls-cert", certificate), ("tls-key", key))?;
         if tls.is_none() && client_ca.is_some() {
             return Err(ConfigError::Missing(vec!["tls-cert", "tls-key"]));
         }
@@ -220,7 +236,7 @@ impl BuildContext {
         }
         Ok(HttpSettings {
             listen: args.listen,
-            port: args.port.port,
+            port: args.port,
             keys_file_is_named: keys_file.is_some(),
             keys_file: Some(keys_file.unwrap_or_else(|| self.default_keys_file(organization))),
             allow_anonymous: args.allow_anonymous,

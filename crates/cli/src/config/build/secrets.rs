@@ -29,23 +29,20 @@ impl Origins {
         text: Option<Secret>,
         file: Option<&Path>,
     ) -> Result<Option<Secret>, ConfigError> {
-        match (text, file, self.of(setting.text), self.of(setting.file)) {
-            (Some(_), Some(_), Some(one), Some(other)) if one.same_layer(&other) => {
-                Err(ConfigError::Contradiction { one, other, why: setting.why })
+        match (text, file) {
+            (Some(text), Some(file)) => {
+                self.refuse_equals(setting.text, setting.file, setting.why)?;
+                let is_text = self.rank(setting.text) < self.rank(setting.file);
+                if is_text { Ok(Some(text)) } else { self.secret_in(file, setting).map(Some) }
             }
-            (Some(text), Some(_), Some(one), Some(other)) if one.rank() < other.rank() => Ok(Some(text)),
-            (_, Some(file), _, _) => self.secret_in(file, setting).map(Some),
-            (text, None, _, _) => Ok(text),
+            (None, Some(file)) => self.secret_in(file, setting).map(Some),
+            (text, None) => Ok(text),
         }
     }
 
     /// The secret on the only line of its file.
     fn secret_in(&self, path: &Path, setting: &SecretSetting) -> Result<Secret, ConfigError> {
-        let text = file::read_named(path, file::SETTINGS_MAX_BYTES, &self.origin(setting.file))?;
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let unfit = |_| self.expected(setting.file, format!("a file that holds {}", setting.what));
-        (setting.parse)(line).map_err(unfit)
+        file::read_secret(path, &self.origin(setting.file), &setting.what, setting.parse)
     }
 
     /// The file of certificates that a setting names, `None` for the system's trust store.
@@ -61,18 +58,5 @@ impl Origins {
 
     pub(super) fn unreadable(&self, setting: &str, error: &io::Error) -> ConfigError {
         ConfigError::unreadable(&self.origin(setting), error)
-    }
-}
-
-/// Two settings that are given together or not at all.
-pub(super) fn together<A, B>(
-    (first_name, first): (&'static str, Option<A>),
-    (second_name, second): (&'static str, Option<B>),
-) -> Result<Option<(A, B)>, ConfigError> {
-    match (first, second) {
-        (Some(first), Some(second)) => Ok(Some((first, second))),
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(ConfigError::Missing(vec![second_name])),
-        (None, Some(_)) => Err(ConfigError::Missing(vec![first_name])),
     }
 }

@@ -10,7 +10,7 @@ use super::super::arguments::{
 use super::super::grammar::Origins;
 use super::super::value::{LOGIN, Scalable, organization_of, password};
 use super::super::{ConfigError, broker_url, names_file, profiles};
-use super::secrets::{SecretSetting, together};
+use super::secrets::SecretSetting;
 use super::sources::OF_ONLY_SOURCE;
 use super::{BuildContext, service_name};
 use formats::catalog::{Formats, IOT_PLATFORM};
@@ -21,15 +21,8 @@ use system::tls::{ClientCertificate, ClientCertificateError, ClientTls};
 /// What the platform's brokers are known to keep for one subscription.
 const PLATFORM_REPLAY_LIMITS: [u64; 2] = [5_000, 50_000];
 
-/// The name of a service that needs no organization, if it is given none.
+/// The name of a service that needs no organization, and the application's id, if none is given.
 pub(super) const DEFAULT_NAME: &str = "devstatus";
-
-/// As which application the source connects, beside what the platform's places say.
-pub(super) struct Application {
-    pub default_id: &'static str,
-    /// Our own setting, which is stronger than all of the platform's.
-    pub scalable: Option<Scalable>,
-}
 
 impl BuildContext {
     /// The source that flags describe.
@@ -47,11 +40,10 @@ impl BuildContext {
         let formats = profiles::formats(&sources.source, &self.tables(), file, &self.origins)?;
         if !explicit_broker && !formats.are_platform_only() {
             // The platform's brokers have no other messages.
-            return Err(ConfigError::Missing(vec!["broker"]));
+            return Err(self.origins.missing(vec!["broker"]));
         }
         let source = if formats.has(IOT_PLATFORM) {
-            let application = Application { default_id: "devstatus", scalable: args.scalable.clone() };
-            self.origins.source(organization, broker, platform, application)?
+            self.origins.source(organization, broker, platform, args.scalable.clone())?
         } else {
             self.origins.other_source(service_name(&organization), organization.key, broker)?
         };
@@ -74,9 +66,7 @@ impl BuildContext {
         name: &str,
         profiles_file: Option<&Path>,
     ) -> Result<String, ConfigError> {
-        // Refuses a name that no source has, and a file that cannot be used.
         let tables = self.tables();
-        profiles::formats(&[name.to_owned()], &tables, profiles_file, &self.origins)?;
         if let Some(text) = formats::catalog::description(name) {
             return Ok(text.to_owned());
         }
@@ -97,14 +87,18 @@ impl Origins {
         organization: OrganizationArgs,
         broker: BrokerArgs,
         platform: &PlatformArgs,
-        application: Application,
+        scalable: Option<Scalable>,
     ) -> Result<SourceSettings, ConfigError> {
         self.require(&organization, &broker)?;
         let OrganizationArgs { organization, key, .. } = organization;
         let organization = self.organization(organization, key.as_deref(), broker.broker.is_some())?;
         let endpoint = broker.broker.clone();
         let endpoint = endpoint.unwrap_or_else(|| broker_url::platform(platform, &organization));
-        let identity = identity(organization, broker.id.clone(), platform, application);
+        let identity = BrokerIdentity {
+            organization,
+            application: broker.id.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+            kind: application_kind(platform, scalable),
+        };
         self.connection(key, broker, endpoint, identity)
     }
 
@@ -115,7 +109,7 @@ impl Origins {
         key: Option<String>,
         broker: BrokerArgs,
     ) -> Result<SourceSettings, ConfigError> {
-        let endpoint = broker.broker.clone().ok_or(ConfigError::Missing(vec!["broker"]))?;
+        let endpoint = broker.broker.clone().ok_or_else(|| self.missing(vec!["broker"]))?;
         let application = broker.id.clone().unwrap_or_else(|| name.clone());
         let identity = BrokerIdentity { organization: name, application, kind: ApplicationKind::Client };
         self.connection(key, broker, endpoint, identity)
@@ -169,7 +163,7 @@ impl Origins {
         match &missing[..] {
             [] => Ok(()),
             ["organization"] => Err(missing_organization()),
-            _ => Err(ConfigError::Missing(missing)),
+            _ => Err(self.missing(missing)),
         }
     }
 
@@ -182,7 +176,7 @@ impl Origins {
             why: "give the token or the file it is in, not both",
         };
         let token = self.secret(&setting, broker.token.clone(), broker.token_file.as_deref())?;
-        let login = together(("key", key), ("token", token))?;
+        let login = self.together(("key", key), ("token", token))?;
         Ok(login.map(|(key, token)| Login { key, token }))
     }
 
@@ -222,10 +216,15 @@ impl Origins {
     /// Whom the broker must be vouched for by, and as whom the source shows itself.
     fn broker_tls(&self, broker: &BrokerArgs, endpoint: &Endpoint) -> Result<ClientTls, ConfigError> {
         if !endpoint.transport.is_encrypted() {
-            let refused = ["ca-file", "broker-cert", "broker-key", "broker-alpn"]
-                .into_iter()
-                .find_map(|setting| self.refuse_without_tls(setting, broker));
-            return refused.map_or(Ok(ClientTls::default()), Err);
+            // One in a weaker layer than the URL may be meant for another broker.
+            let why = "mqtt:// and ws:// use no certificates";
+            if broker.ca.ca_file != Path::new(SYSTEM_TRUST_STORE) {
+                self.refuse_equals("ca-file", "broker", why)?;
+            }
+            for setting in ["broker-cert", "broker-key", "broker-alpn"] {
+                self.refuse_equals(setting, "broker", why)?;
+            }
+            return Ok(ClientTls::default());
         }
         Ok(ClientTls {
             ca_file: self.certificates("ca-file", broker.ca.ca_file.clone())?,
@@ -238,7 +237,7 @@ impl Origins {
     fn broker_certificate(&self, broker: &BrokerArgs) -> Result<Option<ClientCertificate>, ConfigError> {
         let (certificate, key) =
             (("broker-cert", broker.broker_cert.clone()), ("broker-key", broker.broker_key.clone()));
-        let Some((certificate, key)) = together(certificate, key)? else { return Ok(None) };
+        let Some((certificate, key)) = self.together(certificate, key)? else { return Ok(None) };
         let files = ClientCertificate { certificate, key };
         files.check().map_err(|error| match error {
             ClientCertificateError::ReadCertificate(error) => self.unreadable("broker-cert", &error),
@@ -254,15 +253,6 @@ impl Origins {
             }
         })?;
         Ok(Some(files))
-    }
-
-    /// The refusal of a setting of TLS beside a URL without. It may stand in a weaker layer than the URL.
-    fn refuse_without_tls(&self, setting: &str, broker: &BrokerArgs) -> Option<ConfigError> {
-        let (given, url) = (self.of(setting)?, self.of("broker")?);
-        let is_default = setting == "ca-file" && broker.ca.ca_file == Path::new(SYSTEM_TRUST_STORE);
-        let is_meant = given.same_layer(&url) && !is_default;
-        let why = "mqtt:// and ws:// use no certificates";
-        is_meant.then_some(ConfigError::Contradiction { one: given, other: url, why })
     }
 }
 
@@ -285,24 +275,15 @@ fn missing_organization() -> ConfigError {
     ConfigError::MissingOrganization { or }
 }
 
-fn identity(
-    organization: String,
-    id: Option<String>,
-    platform: &PlatformArgs,
-    application: Application,
-) -> BrokerIdentity {
-    let own = match application.scalable {
+/// What the platform's places say; our own setting is stronger than all of them.
+fn application_kind(platform: &PlatformArgs, scalable: Option<Scalable>) -> ApplicationKind {
+    let own = match scalable {
         Some(Scalable::Yes(instance)) => Some(instance),
         Some(Scalable::No) | None => None,
     };
     let is_scalable = own.is_some() || platform.is_shared || platform.instance.is_some();
     let instance = own.flatten().or_else(|| platform.instance.clone());
-    let kind = if is_scalable { ApplicationKind::Scalable { instance } } else { ApplicationKind::Standalone };
-    BrokerIdentity {
-        organization,
-        application: id.unwrap_or_else(|| application.default_id.to_owned()),
-        kind,
-    }
+    if is_scalable { ApplicationKind::Scalable { instance } } else { ApplicationKind::Standalone }
 }
 
 /// The settings that are missing, of these.

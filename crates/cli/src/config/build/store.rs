@@ -81,13 +81,7 @@ impl BuildContext {
                 Ok(())
             }
             Location::Memory | Location::Sqlite(_) => {
-                match self.origins.of(setting.file).zip(self.origins.of(setting.text)) {
-                    Some((one, other)) if one.same_layer(&other) => {
-                        let why = "this store asks for no password";
-                        Err(ConfigError::Contradiction { one, other, why })
-                    }
-                    Some(_) | None => Ok(()),
-                }
+                self.origins.refuse_equals(setting.file, setting.text, "this store asks for no password")
             }
         }
     }

@@ -170,7 +170,7 @@ fn a_mistake_in_what_belongs_to_rules_is_refused_too() {
         ("[window]\nname = \"a\"\n".to_owned() + &of(""), "line 1: expected [[window]], once for each"),
         (
             "public_url = \"devstatus.example\"\n".to_owned() + &of(""),
-            "line 1, public_url: expected an http:// or https:// URL without a query",
+            "line 1, public_url: expected http:// or https:// with a host, without login, query and fragment",
         ),
         (
             "startup_grace = 5\n".to_owned() + &of(""),
