@@ -52,16 +52,8 @@ pub(in crate::config) struct ClientArgs {
     pub api_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// How an answer is shown.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Output")]
-pub(in crate::config) struct OutputArgs {
     /// Print JSON instead of aligned text, one line for each device of a list
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 

@@ -21,7 +21,7 @@ pub use client::{
     NamedDevice, NewSilence, Question, Redelivery, Rotation, SilenceQuestion, SummarySelection,
     WatchSelection, WebhookQuestion,
 };
-pub(super) use client::{ClientArgs, OutputArgs, SOURCE_FILTER, ServiceArgs, with_client_args};
+pub(super) use client::{ClientArgs, SOURCE_FILTER, ServiceArgs, with_client_args};
 pub(super) use serve::{
     HttpArgs, LinkArgs, PopulationArgs, ReadingArgs, RetentionArgs, ServeArgs, SourceArgs, SourceTableArgs,
     StoreArgs,
@@ -179,8 +179,9 @@ pub(super) struct RulesTestArgs {
     pub organization: OrganizationArgs,
     #[command(flatten)]
     pub store: StoreArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
+    /// Print JSON instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
     #[command(flatten)]
     pub log: LogArgs,
 }

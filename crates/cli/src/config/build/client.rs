@@ -19,7 +19,7 @@ impl BuildContext {
         };
         let key = self.origins.secret(&setting, client.api_key, client.api_key_file.as_deref())?;
         let service = ServiceSettings { key, ..self.service(client.service)? };
-        Ok(ClientSettings { service, question, json: client.output.json })
+        Ok(ClientSettings { service, question, json: client.json })
     }
 
     /// The service to ask, without a key.

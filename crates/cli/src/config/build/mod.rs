@@ -173,7 +173,7 @@ impl BuildContext {
             rules.rules.retain(|rule| *rule.name == *name || is_needed(rule));
         }
         let store = self.kept_store(args.organization, args.store)?;
-        Ok(RulesTestSettings { rules, store, since: args.since, json: args.output.json, log: log(&args.log) })
+        Ok(RulesTestSettings { rules, store, since: args.since, json: args.json, log: log(&args.log) })
     }
 
     /// The rules of the settings file.
