@@ -82,10 +82,13 @@ pub(super) struct TypedArguments {
 
 impl TypedArguments {
     pub fn read(args: Vec<OsString>, grammar: &Command) -> Result<Self, Stop> {
-        let matches = grammar.clone().try_get_matches_from(&args).map_err(|error| {
-            behind_dashes(&error, &args, grammar).unwrap_or_else(|| stop(&error, grammar, &Layers::default()))
+        // As clap completes it, with --help and --version.
+        let mut grammar = grammar.clone();
+        let matches = grammar.try_get_matches_from_mut(&args).map_err(|error| {
+            behind_dashes(&error, &args, &grammar)
+                .unwrap_or_else(|| stop(&error, &grammar, &Layers::default()))
         })?;
-        let (mut verb, mut matches, mut command) = (Vec::new(), &matches, grammar);
+        let (mut verb, mut matches, mut command) = (Vec::new(), &matches, &grammar);
         while let Some((word, of_subcommand)) = matches.subcommand() {
             verb.push(word.to_owned());
             matches = of_subcommand;
@@ -229,7 +232,7 @@ impl Origins {
     }
 
     /// The same, if neither can override the other: both are flags, both our variables, and so on.
-    pub fn refuse_equals(&self, one: &str, other: &str, why: &'static str) -> Result<(), ConfigError> {
+    pub fn refuse_equal_rank(&self, one: &str, other: &str, why: &'static str) -> Result<(), ConfigError> {
         if self.rank(one) == self.rank(other) { self.refuse_both(one, other, why) } else { Ok(()) }
     }
 

@@ -31,7 +31,7 @@ impl Origins {
     ) -> Result<Option<Secret>, ConfigError> {
         match (text, file) {
             (Some(text), Some(file)) => {
-                self.refuse_equals(setting.text, setting.file, setting.why)?;
+                self.refuse_equal_rank(setting.text, setting.file, setting.why)?;
                 let is_text = self.rank(setting.text) < self.rank(setting.file);
                 if is_text { Ok(Some(text)) } else { self.secret_in(file, setting).map(Some) }
             }

@@ -219,10 +219,10 @@ impl Origins {
             // One in a weaker layer than the URL may be meant for another broker.
             let why = "mqtt:// and ws:// use no certificates";
             if broker.ca.ca_file != Path::new(SYSTEM_TRUST_STORE) {
-                self.refuse_equals("ca-file", "broker", why)?;
+                self.refuse_equal_rank("ca-file", "broker", why)?;
             }
             for setting in ["broker-cert", "broker-key", "broker-alpn"] {
-                self.refuse_equals(setting, "broker", why)?;
+                self.refuse_equal_rank(setting, "broker", why)?;
             }
             return Ok(ClientTls::default());
         }

@@ -81,7 +81,7 @@ impl BuildContext {
                 Ok(())
             }
             Location::Memory | Location::Sqlite(_) => {
-                self.origins.refuse_equals(setting.file, setting.text, "this store asks for no password")
+                self.origins.refuse_equal_rank(setting.file, setting.text, "this store asks for no password")
             }
         }
     }

@@ -21,6 +21,8 @@ fn arguments() {
         &[
             ("--confg x", &[], "unknown flag --confg: did you mean --config? (see --help)"),
             ("--zzz", &[], "unknown flag --zzz (see --help)"),
+            ("--hlep", &[], "unknown flag --hlep: did you mean --help? (see --help)"),
+            ("demo --version", &[], "this subcommand has no flag --version (see --help)"),
             ("-x", &[], "unknown flag -x: an operand that begins with - goes behind -- (see --help)"),
             ("demo --broker mqtt://h", &[], "this subcommand has no flag --broker (see --help)"),
             ("simulate -p 1", &[], "this subcommand has no flag -p (see --help)"),
