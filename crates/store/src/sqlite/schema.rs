@@ -7,8 +7,19 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i64 = 0x6465_7653;
 
 /// Each step leads from the version of its position to the next. A step that was released is never changed.
-const STEPS: &[&str] =
-    &[FIRST, LOST, RETENTION, COLUMN_NAMES, EVENT_ORDER, WEBHOOKS, SERIES, SOURCES, FIRST_SEEN, DEVICE_ROW];
+const STEPS: &[&str] = &[
+    FIRST,
+    LOST,
+    RETENTION,
+    COLUMN_NAMES,
+    EVENT_ORDER,
+    WEBHOOKS,
+    SERIES,
+    SOURCES,
+    FIRST_SEEN,
+    DEVICE_ROW,
+    REASONS,
+];
 
 /// The version that this program writes.
 pub const VERSION: i64 = STEPS.len() as i64;
@@ -166,6 +177,41 @@ const DEVICE_ROW: &str = "
 ALTER TABLE counter ADD COLUMN device_row INTEGER NOT NULL DEFAULT 0;
 UPDATE counter SET device_row =
   max(coalesce((SELECT max(row) FROM device), 0), coalesce((SELECT max(device) FROM event), 0));
+";
+
+/// Why sessions ended of other sources than the IoT platform, which have no close codes: until then their reasons were looked up
+/// by the code 0, and what was kept for it may be the reason of one of them.
+const REASONS: &str = "
+DROP VIEW devices;
+DROP VIEW events;
+ALTER TABLE device ADD COLUMN reason TEXT;
+ALTER TABLE event ADD COLUMN reason TEXT;
+DELETE FROM reason WHERE close_code = 0;
+CREATE VIEW devices AS SELECT
+  type, id,
+  CASE connected WHEN 1 THEN 'connected' ELSE 'disconnected' END AS status,
+  strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e9, 'unixepoch') AS since,
+  strftime('%Y-%m-%dT%H:%M:%fZ', session / 1e9, 'unixepoch') AS session,
+  device.close_code AS close_code, coalesce(device.reason, reason.text) AS reason, address,
+  strftime('%Y-%m-%dT%H:%M:%SZ', received_at, 'unixepoch') AS received_at,
+  CASE substr(payload, 1, 1) WHEN x'05'
+    THEN CAST(substr(payload, 3, unicode(CAST(substr(payload, 2, 1) AS TEXT))) AS TEXT)
+    ELSE 'iot-platform' END AS source
+  FROM device LEFT JOIN reason
+    ON kind <> 1 AND reason.close_code = device.close_code AND substr(payload, 1, 1) <> x'05';
+CREATE VIEW events AS SELECT
+  type, id,
+  CASE event.kind WHEN 1 THEN 'connect' WHEN 2 THEN 'takeover' WHEN 3 THEN 'refusal' WHEN 5 THEN 'failed_login'
+    ELSE 'disconnect' END AS event,
+  strftime('%Y-%m-%dT%H:%M:%fZ', event.time / 1e9, 'unixepoch') AS time,
+  CASE event.kind WHEN 1 THEN NULL ELSE (event.time - event.session) / 1e9 END AS duration_s,
+  event.close_code AS close_code, coalesce(event.reason, reason.text) AS reason,
+  CASE substr(event.payload, 1, 1) WHEN x'05'
+    THEN CAST(substr(event.payload, 3, unicode(CAST(substr(event.payload, 2, 1) AS TEXT))) AS TEXT)
+    ELSE 'iot-platform' END AS source
+  FROM event JOIN device ON device.row = event.device
+  LEFT JOIN reason
+    ON event.kind <> 1 AND reason.close_code = event.close_code AND substr(event.payload, 1, 1) <> x'05';
 ";
 
 /// What is in the header.

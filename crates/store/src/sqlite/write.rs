@@ -330,12 +330,12 @@ fn write_device(
     let address = held::address(&parts.deciding.payload);
     let sql = if stored.row.is_some() {
         "UPDATE device SET connected = ?3, kind = ?4, session = ?5, time = ?6, close_code = ?7, address = ?8,
-         received_at = ?9, changed = ?10, newest_event = ?11, events = ?12, payload = ?13, others = ?14
+         received_at = ?9, changed = ?10, newest_event = ?11, events = ?12, payload = ?13, others = ?14, reason = ?16
          WHERE row = ?15 AND type = ?1 AND id = ?2"
     } else {
         "INSERT INTO device (type, id, connected, kind, session, time, close_code, address, received_at, changed,
-         newest_event, events, payload, others, row)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+         newest_event, events, payload, others, row, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
     };
     let row = *stored.row.get_or_insert_with(|| {
         counters.device_row += 1;
@@ -357,6 +357,7 @@ fn write_device(
         deciding.payload,
         parts.others,
         row,
+        reason_without_code(&parts.deciding),
     ])?;
     Ok(())
 }
@@ -371,7 +372,7 @@ fn write_events(
         return Ok(());
     }
     let mut insert = transaction
-        .prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+        .prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?;
     let mut previous = stored.newest_event;
     for (number, entry) in (stored.events + 1..).zip(events) {
         counters.sequence += 1;
@@ -388,6 +389,7 @@ fn write_events(
             entry.received_at.0,
             columns.payload,
             entry.is_first_seen,
+            reason_without_code(&entry.event),
         ])?;
         previous = Some(counters.sequence);
     }
@@ -396,12 +398,25 @@ fn write_events(
 
 /// The words for a close code that has none yet.
 fn reason(event: &PresenceEvent, known: &HashSet<u16>) -> Option<(u16, String)> {
-    if event.kind == EventKind::Connect || known.contains(&event.close_code) {
+    if event.payload.has_source() || known.contains(&event.close_code) {
+        return None;
+    }
+    Some((event.close_code, reason_text(event)?))
+}
+
+/// The words for the end of a session of a source that has no close codes.
+fn reason_without_code(event: &PresenceEvent) -> Option<String> {
+    if event.payload.has_source() { reason_text(event) } else { None }
+}
+
+/// Why a session ended, as its message says.
+fn reason_text(event: &PresenceEvent) -> Option<String> {
+    if event.kind == EventKind::Connect {
         return None;
     }
     let payload = event.payload.document();
     let reason = held::summary(&payload)?.reason;
-    (!reason.is_empty()).then(|| (event.close_code, reason.into_owned()))
+    (!reason.is_empty()).then(|| reason.into_owned())
 }
 
 fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {

@@ -16,6 +16,7 @@ mod postgres_events;
 mod redis;
 mod series;
 mod shared;
+mod sqlite;
 
 use contract::{CONTRACT, Promise};
 use events::ORDERED_EVENTS;
@@ -45,6 +46,7 @@ fn sqlite() {
     deliveries::the_state_of_an_endpoint_is_kept(&place);
     events::a_file_that_was_restored_from_a_copy_is_recognized(&place);
     events::a_file_that_is_opened_often_remembers_a_bounded_number_of_orders(&place);
+    sqlite::the_views_of_a_file_show_each_end_with_its_own_reason(&place);
 }
 
 #[test]
