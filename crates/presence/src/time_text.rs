@@ -3,6 +3,7 @@
 //! Done by hand, because times are most of what an answer has to write: a device shows four, a page of a hundred devices
 //! four hundred. The calendar arithmetic is that of Howard Hinnant's `civil_from_days`; the tests compare it with jiff.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 
@@ -17,6 +18,7 @@ pub struct TimeText {
 
 /// With milliseconds.
 pub const LEN: usize = 24;
+const DATE_LEN: usize = 10;
 /// In whole seconds.
 const SECONDS_LEN: usize = 20;
 
@@ -82,6 +84,35 @@ fn days_of_month(year: u64, month: u64) -> u64 {
 
 fn written(millis: i64) -> [u8; LEN] {
     let (days, of_day) = (millis.div_euclid(MILLIS_PER_DAY), millis.rem_euclid(MILLIS_PER_DAY) as u32);
+    let mut text = *FORM;
+    text[..DATE_LEN].copy_from_slice(&date(days));
+    let (second, millis) = (of_day / 1_000, of_day % 1_000);
+    let (minute, hour) = (second / 60, second / 3_600);
+    put_pair(&mut text, 11, hour);
+    put_pair(&mut text, 14, minute % 60);
+    put_pair(&mut text, 17, second % 60);
+    put_pair(&mut text, 20, millis / 10);
+    text[22] = b'0' + (millis % 10) as u8;
+    text
+}
+
+thread_local! {
+    /// The date that was written last: nearly all times of an answer are of a few days.
+    static LAST_DATE: Cell<(i64, [u8; DATE_LEN])> = const { Cell::new((0, *b"1970-01-01")) };
+}
+
+/// The date, of days since 1970.
+fn date(days: i64) -> [u8; DATE_LEN] {
+    let (last, text) = LAST_DATE.get();
+    if last == days {
+        return text;
+    }
+    let text = new_date(days);
+    LAST_DATE.set((days, text));
+    text
+}
+
+fn new_date(days: i64) -> [u8; DATE_LEN] {
     // Days are counted from 1 March, so that a leap day ends its year; eras have 400 years.
     let days = days + DAYS_BEFORE_1970;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097) as u32);
@@ -92,21 +123,16 @@ fn written(millis: i64) -> [u8; LEN] {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     // Wraps where four digits are not enough.
     let year = (era * 400 + i64::from(year_of_era) + i64::from(month <= 2)).rem_euclid(10_000) as u32;
-    let mut text = *FORM;
+    let mut text = *b"0000-00-00";
     put_pair(&mut text, 0, year / 100);
     put_pair(&mut text, 2, year % 100);
     put_pair(&mut text, 5, month);
     put_pair(&mut text, 8, day);
-    put_pair(&mut text, 11, of_day / 3_600_000);
-    put_pair(&mut text, 14, of_day / 60_000 % 60);
-    put_pair(&mut text, 17, of_day / 1_000 % 60);
-    put_pair(&mut text, 20, of_day % 1_000 / 10);
-    text[22] = b'0' + (of_day % 10) as u8;
     text
 }
 
 /// A number below a hundred.
-fn put_pair(text: &mut [u8; LEN], at: usize, number: u32) {
+fn put_pair(text: &mut [u8], at: usize, number: u32) {
     text[at] = b'0' + (number / 10) as u8;
     text[at + 1] = b'0' + (number % 10) as u8;
 }
