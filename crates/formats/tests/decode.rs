@@ -271,9 +271,9 @@ fn numbers_may_be_text_and_texts_numbers_where_the_meaning_is_plain() {
         br#"{"ClientID":7,"Reason":91,"Protocol":4,"ReadBytes":"107","ReadMsg":"18446744073709551615","WriteBytes":7.0,"WriteMsg":-7}"#,
     );
     assert_eq!((details.client_id.as_deref(), details.reason.as_deref()), (Some("7"), Some("91")));
-    assert_eq!((details.protocol.as_deref(), details.read_bytes), (Some("4"), Some(107)));
-    assert_eq!((details.read_messages, details.write_bytes), (Some(u64::MAX), Some(7)));
-    assert_eq!(details.write_messages, None);
+    assert_eq!((details.protocol.as_deref(), details.traffic.read_bytes()), (Some("4"), Some(107)));
+    assert_eq!((details.traffic.read_messages(), details.traffic.write_bytes()), (Some(u64::MAX), Some(7)));
+    assert_eq!(details.traffic.write_messages(), None);
 }
 
 #[test]

@@ -79,42 +79,6 @@ pub fn summary(payload: &[u8]) -> Option<StatusLine<'_>> {
     Some(StatusLine::of(&fields).into_owned())
 }
 
-/// What a message tells of a session beside what it claims; a field that is missing or empty is `None`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Details<'a> {
-    pub client_id: Option<Cow<'a, str>>,
-    /// The client's address, as the platform wrote it.
-    pub address: Option<Cow<'a, str>>,
-    pub protocol: Option<Cow<'a, str>>,
-    /// Whether the session used TLS.
-    pub secure: Option<bool>,
-    /// Why the session ended, in the platform's words.
-    pub reason: Option<Cow<'a, str>>,
-    /// What the platform read from the client in a session that ended, and wrote to it.
-    pub read_bytes: Option<u64>,
-    pub read_messages: Option<u64>,
-    pub write_bytes: Option<u64>,
-    pub write_messages: Option<u64>,
-}
-
-/// The details of a message that was decoded before; of anything else there are none.
-pub fn details(payload: &[u8]) -> Details<'_> {
-    let fields = std::str::from_utf8(payload).ok().and_then(|text| Fields::read(text).ok());
-    let Some(fields) = fields else { return Details::default() };
-    let text = |value| fields::text_or_number(value).filter(|text| !text.is_empty());
-    Details {
-        client_id: text(fields.client_id),
-        address: text(fields.client_addr),
-        protocol: text(fields.protocol),
-        secure: fields::flag(fields.secure),
-        reason: text(fields.reason),
-        read_bytes: fields::counter(fields.read_bytes),
-        read_messages: fields::counter(fields.read_msg),
-        write_bytes: fields::counter(fields.write_bytes),
-        write_messages: fields::counter(fields.write_msg),
-    }
-}
-
 /// The client's address, if it is an IPv4 address and can be told without reading the whole message.
 pub fn ipv4(message: &Payload) -> Option<Ipv4Addr> {
     message.ipv4_behind(CLIENT_ADDRESS)

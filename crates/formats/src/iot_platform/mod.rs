@@ -1,15 +1,17 @@
 //! The IoT platform's status messages: topic and bytes in, presence event out. Pure: what cannot be decoded is a value too.
 
 pub mod close_code;
+mod details;
 mod fields;
 mod message;
 mod repair;
 mod shorten;
 pub(crate) mod time;
 
+pub use self::details::{Details, Traffic, details};
 pub use self::message::{
-    ALL_DEVICES, Details, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, StatusLine, decode, details, devices_of, ipv4,
-    summary, topic, type_in_topic,
+    ALL_DEVICES, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, StatusLine, decode, devices_of, ipv4, summary, topic,
+    type_in_topic,
 };
 use presence::{Device, PresenceEvent};
 

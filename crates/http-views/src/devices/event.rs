@@ -116,10 +116,10 @@ impl EventView {
                 None => code.map(close_code::cause_class),
             },
             address: details.address.map(owned),
-            read_bytes: details.read_bytes,
-            read_messages: details.read_messages,
-            write_bytes: details.write_bytes,
-            write_messages: details.write_messages,
+            read_bytes: details.traffic.read_bytes(),
+            read_messages: details.traffic.read_messages(),
+            write_bytes: details.traffic.write_bytes(),
+            write_messages: details.traffic.write_messages(),
             received_at: received_at.rfc3339(),
         }
     }
