@@ -18,11 +18,16 @@ impl EndCode {
 
     /// Of the event that ended the session.
     pub fn of(event: &PresenceEvent) -> Self {
-        if !event.payload.has_source() && event.close_code < FIRST_CAUSE {
-            return Self(event.close_code);
+        if let Some(code) = Self::of_platform(event.close_code).filter(|_| !event.payload.has_source()) {
+            return code;
         }
         let place = Cause::place(held::cause(&event.payload, event.close_code));
         Self(FIRST_CAUSE + place as u16)
+    }
+
+    /// Of a close code of the platform's; `None`: it counts as unknown.
+    pub fn of_platform(close_code: u16) -> Option<Self> {
+        (close_code < FIRST_CAUSE).then_some(Self(close_code))
     }
 
     /// `None`: it is of another source, which has no such thing.

@@ -7,12 +7,11 @@
 //! start with millions of devices in the store sorts them all at its end.
 
 use std::cmp::Ordering;
-use std::net::Ipv4Addr;
 
-use super::end_code::EndCode;
+use super::index_entry::{IndexEntry, IndexKey};
 use super::shard::RecordPlace;
 use super::sorted::{At, Sorted};
-use presence::{Moment, Status};
+use presence::Moment;
 
 /// New devices are put in order at the latest when there are so many: a list by time of all types waits for those of each.
 const FRESH_MAX: usize = 64;
@@ -26,65 +25,6 @@ const ODD_SHARE: usize = 64;
 const ODD_GROWTH: usize = 2;
 /// Fewer ids that begin otherwise do not matter.
 const ODD_MIN: usize = 64;
-
-/// What filters look at of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IndexKey {
-    pub status: Status,
-    pub end_code: EndCode,
-    pub time: Moment,
-    /// `None`: look at the record.
-    pub address: Option<Ipv4Addr>,
-}
-
-/// One device in an order. Packed, because there are millions.
-#[derive(Clone, Copy)]
-#[repr(C, packed(2))]
-pub(super) struct IndexEntry {
-    /// Orders ids that differ in it; see [`Prefix::key`].
-    pub key: u64,
-    time: Moment,
-    place: RecordPlace,
-    /// All zeros: look at the record.
-    address: u32,
-    /// [`EndCode::NONE`] if the device is connected, and only then.
-    end_code: EndCode,
-}
-
-const _: () = assert!(size_of::<IndexEntry>() == 26);
-
-impl IndexEntry {
-    fn new(key: u64, place: RecordPlace, index_key: IndexKey) -> Self {
-        Self {
-            key,
-            time: index_key.time,
-            place,
-            address: index_key.address.map_or(0, u32::from),
-            end_code: index_key.end_code,
-        }
-    }
-
-    pub fn place(&self) -> RecordPlace {
-        self.place
-    }
-
-    #[inline]
-    pub fn time(&self) -> Moment {
-        self.time
-    }
-
-    // A list may pass over millions of them.
-    #[inline]
-    pub fn index_key(&self) -> IndexKey {
-        let end_code = self.end_code;
-        IndexKey {
-            status: if end_code == EndCode::NONE { Status::Connected } else { Status::Disconnected },
-            end_code,
-            time: self.time,
-            address: (self.address != 0).then(|| Ipv4Addr::from(self.address)),
-        }
-    }
-}
 
 /// Whoever knows the ids of the records.
 pub(super) trait Ids {
@@ -398,6 +338,7 @@ mod tests {
 
     use super::*;
     use crate::registry::end_code::EndCode;
+    use presence::Status;
 
     fn ids() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(prop::sample::select(&b"\0\x01a\xff"[..]), 0..12)

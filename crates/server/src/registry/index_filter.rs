@@ -1,6 +1,7 @@
 //! A filter as far as the entries of an order tell, in plain numbers: a list may pass over millions of them.
 
-use super::index::IndexKey;
+use super::end_code::EndCode;
+use super::index_entry::{IndexEntry, IndexKey};
 use formats::Cause;
 use presence::query::Filter;
 use presence::{Moment, Status};
@@ -18,9 +19,44 @@ pub(super) struct IndexFilter {
     until: Option<Moment>,
     /// `None`: any address fits.
     networks: Option<Box<[MaskedBits]>>,
+    telltale: Telltale,
+}
+
+/// What nearly all devices that are not wanted differ in, as one comparison of numbers: a filter that wants few passes over
+/// many.
+enum Telltale {
+    Network(MaskedBits),
+    EndCode(EndCode),
+    None,
+}
+
+/// Entries of an order that are still to be looked at, from the first on or from the last.
+pub(super) struct Entries<'a> {
+    entries: std::slice::Iter<'a, IndexEntry>,
+    descending: bool,
+}
+
+impl<'a> Entries<'a> {
+    pub fn new(entries: &'a [IndexEntry], descending: bool) -> Self {
+        Self { entries: entries.iter(), descending }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    fn find(&mut self, is_wanted: impl Fn(&IndexEntry) -> bool) -> Option<&'a IndexEntry> {
+        if self.descending {
+            self.entries.rfind(|entry| is_wanted(entry))
+        } else {
+            self.entries.find(|entry| is_wanted(entry))
+        }
+    }
 }
 
 /// An address fits whose masked bits are these.
+#[derive(Clone, Copy)]
 struct MaskedBits {
     mask: u32,
     bits: u32,
@@ -34,7 +70,12 @@ impl IndexFilter {
         };
         // An index has only IPv4 addresses.
         let masked = filter.addresses.iter().filter_map(|wanted| wanted.ipv4_mask_and_bits());
-        let masked = masked.map(|(mask, bits)| MaskedBits { mask, bits });
+        let networks: Box<[_]> = masked.map(|(mask, bits)| MaskedBits { mask, bits }).collect();
+        let telltale = match (&*networks, filter.close_codes.as_slice()) {
+            (&[network], _) => Telltale::Network(network),
+            (_, &[code]) => EndCode::of_platform(code).map_or(Telltale::None, Telltale::EndCode),
+            _ => Telltale::None,
+        };
         Self {
             connected: any(Status::Connected) && filter.close_codes.is_empty() && filter.causes.is_empty(),
             disconnected: any(Status::Disconnected),
@@ -43,14 +84,28 @@ impl IndexFilter {
             unknown_time: filter.since.is_none() && filter.until.is_none(),
             since: filter.since.unwrap_or(Moment::UNKNOWN),
             until: filter.until,
-            networks: (!filter.addresses.is_empty()).then(|| masked.collect()),
+            networks: (!filter.addresses.is_empty()).then_some(networks),
+            telltale,
+        }
+    }
+
+    /// The next entry of a device that the filter may admit, whatever its id.
+    pub fn next<'a>(&self, entries: &mut Entries<'a>) -> Option<&'a IndexEntry> {
+        let may_admit = |entry: &IndexEntry| self.may_admit(entry.index_key());
+        match self.telltale {
+            Telltale::Network(MaskedBits { mask, bits }) => entries.find(|entry| {
+                let address = entry.address_bits();
+                (address & mask == bits || address == 0) && may_admit(entry)
+            }),
+            Telltale::EndCode(code) => entries.find(|entry| entry.end_code() == code && may_admit(entry)),
+            Telltale::None => entries.find(may_admit),
         }
     }
 
     /// Whether the filter may admit a device with this index key, whatever its id. An address that the key does not have may be
     /// any.
     #[inline]
-    pub fn may_admit(&self, index_key: IndexKey) -> bool {
+    fn may_admit(&self, index_key: IndexKey) -> bool {
         let status = match index_key.status {
             Status::Connected => self.connected,
             Status::Disconnected => self.disconnected,
@@ -85,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::end_code::EndCode;
+    use crate::registry::shard::RecordPlace;
     use formats::held::close_code;
     use presence::payload::Payload;
     use presence::query::Traits;
@@ -139,6 +194,11 @@ mod tests {
             let index_key = IndexKey { status, end_code, time, address: Some(address) };
             let index_filter = IndexFilter::of(&filter);
             prop_assert_eq!(index_filter.may_admit(index_key), filter.admits(&traits));
+            let entries = [IndexEntry::new(0, RecordPlace::new(0, 0), index_key)];
+            for descending in [false, true] {
+                let next = index_filter.next(&mut Entries::new(&entries, descending));
+                prop_assert_eq!(next.is_some(), filter.admits(&traits));
+            }
             let without_address = Filter { addresses: Vec::new(), ..filter };
             prop_assert_eq!(
                 index_filter.may_admit(IndexKey { address: None, ..index_key }),

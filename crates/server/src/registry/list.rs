@@ -6,15 +6,15 @@ mod queues;
 mod types;
 
 use std::cmp::Ordering;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::queues::ByTime;
 use self::types::ById;
-use super::index::{IndexEntry, TypeIndex};
-use super::index_filter::IndexFilter;
+use super::index::TypeIndex;
+use super::index_entry::IndexEntry;
+use super::index_filter::{Entries, IndexFilter};
 use super::record::PackedRecord;
 use super::sorted::{At, Span};
 use super::types::DeviceType;
@@ -195,21 +195,27 @@ impl DeviceRegistry {
         };
         let (mut taken, mut cost, mut last) = (Vec::new(), 0, None);
         let mut together = Vec::with_capacity(FETCHED_TOGETHER);
-        let visit = |entry: &'i IndexEntry| {
-            if taken.len() == want || cost >= STEP_ENTRIES {
-                return ControlFlow::Break(());
-            }
-            cost += 1;
-            last = Some(entry);
-            if index_filter.may_admit(entry.index_key()) && begins_with(entry) != Some(false) {
-                cost += RECORD_COST;
-                together.push(entry);
-                if together.len() == FETCHED_TOGETHER.min(want - taken.len()) {
-                    self.prefetch_records(&together);
-                    taken.extend(together.drain(..).filter_map(&take));
+        let visit = |chunk: &'i [IndexEntry]| {
+            let mut entries = Entries::new(chunk, query.sort.descending);
+            while taken.len() < want && cost < STEP_ENTRIES {
+                let left = entries.len();
+                let candidate = index_filter.next(&mut entries);
+                cost += left - entries.len();
+                let Some(entry) = candidate else {
+                    last = if query.sort.descending { chunk.first() } else { chunk.last() };
+                    return None;
+                };
+                last = Some(entry);
+                if begins_with(entry) != Some(false) {
+                    cost += RECORD_COST;
+                    together.push(entry);
+                    if together.len() == FETCHED_TOGETHER.min(want - taken.len()) {
+                        self.prefetch_records(&together);
+                        taken.extend(together.drain(..).filter_map(&take));
+                    }
                 }
             }
-            ControlFlow::Continue(())
+            Some(chunk.len() - entries.len())
         };
         let sorted = match query.sort.by {
             SortBy::Id => index.by_id(),

@@ -8,7 +8,7 @@ use std::thread;
 
 use hashbrown::HashMap;
 
-use super::index::IndexKey;
+use super::index_entry::IndexKey;
 use super::limit::RecordFlags;
 use super::record::PackedRecord;
 use super::shard::RecordPlace;

@@ -5,7 +5,6 @@
 //! search among millions touches some ten cache lines, and a chunk that is split moves the chunks of one group only.
 
 use std::cmp::Ordering;
-use std::ops::ControlFlow;
 
 /// A chunk is split beyond this, and filled so far in one go. Half of it is what an insertion moves. Index entries of 26 bytes
 /// then fill a block of six KiB, in which the allocator keeps them.
@@ -91,24 +90,24 @@ impl<T: Copy> Sorted<T> {
         self.slices(from, to).flat_map(|(_, entries)| entries)
     }
 
-    /// Shows these entries, one after the other or from the last to the first, until `visit` breaks off; then the ones that
-    /// are left are returned, and the one it broke off at is among them.
+    /// Shows these entries chunk by chunk, from the first on or from the last, until `visit` says how many entries of a chunk it has
+    /// passed before it broke off. Then those that are left are returned.
     pub fn visit<'a>(
         &'a self,
         Span { from, to }: Span,
         descending: bool,
-        mut visit: impl FnMut(&'a T) -> ControlFlow<()>,
+        mut visit: impl FnMut(&'a [T]) -> Option<usize>,
     ) -> Option<Span> {
         let mut slices = self.slices(from, to);
         if descending {
             slices.rev().find_map(|(at, entries)| {
-                let left = entries.iter().rposition(|entry| visit(entry).is_break())?;
-                Some(Span { from, to: At { inside: at.inside + left + 1, ..at } })
+                let left = entries.len() - visit(entries)?;
+                Some(Span { from, to: At { inside: at.inside + left, ..at } })
             })
         } else {
             slices.find_map(|(at, entries)| {
-                let left = entries.iter().position(|entry| visit(entry).is_break())?;
-                Some(Span { from: At { inside: at.inside + left, ..at }, to })
+                let passed = visit(entries)?;
+                Some(Span { from: At { inside: at.inside + passed, ..at }, to })
             })
         }
     }
@@ -379,16 +378,18 @@ mod tests {
             prop_assert_eq!(&backwards, &between);
             for descending in [false, true] {
                 // Broken off again and again, it comes to the same.
-                let (mut left, mut shown) = (Some(Span { from: bound(low), to: bound(high) }), Vec::new());
+                let (mut left, mut shown) = (Some(Span { from: bound(low), to: bound(high) }), Vec::<u16>::new());
                 while let Some(range) = left {
                     let mut room = at_once;
-                    left = sorted.visit(range, descending, |entry| {
-                        if room == 0 {
-                            return ControlFlow::Break(());
+                    left = sorted.visit(range, descending, |entries| {
+                        let take = room.min(entries.len());
+                        room -= take;
+                        if descending {
+                            shown.extend(entries.iter().rev().take(take));
+                        } else {
+                            shown.extend(&entries[..take]);
                         }
-                        room -= 1;
-                        shown.push(*entry);
-                        ControlFlow::Continue(())
+                        (take < entries.len()).then_some(take)
                     });
                 }
                 if descending {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::counts::Counts;
 use super::end_code::EndCode;
-use super::index::IndexKey;
+use super::index_entry::IndexKey;
 use super::sessions::{SessionCounts, SessionTotals};
 use super::{DeviceRegistry, Record, Totals};
 use formats::catalog::IOT_PLATFORM;

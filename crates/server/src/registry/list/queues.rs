@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Left, ListOrder, ListedDevice, ORDER_COST, Progress, RECORD_COST, ScanStep};
 use crate::registry::DeviceRegistry;
-use crate::registry::index::IndexEntry;
+use crate::registry::index_entry::IndexEntry;
 use crate::registry::sorted::Span;
 use presence::Moment;
 use presence::query::{Position, Query};

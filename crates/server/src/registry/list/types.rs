@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Left, ListOrder, ListedDevice, ORDER_COST, Progress};
 use crate::registry::DeviceRegistry;
-use crate::registry::index::IndexEntry;
+use crate::registry::index_entry::IndexEntry;
 use crate::registry::types::DeviceType;
 use presence::query::{Position, Query};
 
