@@ -13,6 +13,7 @@ mod ingest;
 mod instances;
 mod last_wills;
 mod latencies;
+mod latency;
 mod list;
 mod lookup;
 mod lookups;
@@ -93,6 +94,8 @@ enum Command {
     Lookup(lookup::Load),
     /// Changes a second that three instances write into the store they share, against plain values; memory of a device there.
     Instances(instances::Load),
+    /// Median and 99th percentile of lookups at 10, 50 and 90 % of the rate that is reached, by the number of devices.
+    Latency(latency::Load),
     /// 99th percentiles of a filtered page of 100 devices and of the summary, against a lookup.
     List(list::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
@@ -133,6 +136,7 @@ fn main() -> ExitCode {
         Command::Ingest(options) => ingest::run(&size, &options),
         Command::Instances(load) => instances::run(&size, &load),
         Command::Lookup(load) => lookup::run(&size, &load),
+        Command::Latency(load) => latency::run(&size, &load),
         Command::List(load) => list::run(&size, &load),
         Command::Memory(options) => memory::run(&size, &options),
         Command::Population(options) => population::run(&size, &options),
