@@ -112,6 +112,7 @@ pub fn document_behind(packed: &[u8], wanted: &[u8], text: &mut Vec<u8>) -> bool
 }
 
 /// The text of a literal, and what follows it.
+#[inline]
 pub fn literal(packed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, literal) = packed.split_first().filter(|(code, _)| **code == op::LITERAL)?;
     let (len, literal) = varint(literal)?;
@@ -240,17 +241,59 @@ const VARINT_MAX_BYTES: usize = 10;
 /// What follows a varint, whose number does not matter.
 #[inline]
 pub fn after_varint(packed: &[u8]) -> Option<&[u8]> {
-    let last = packed.iter().take(VARINT_MAX_BYTES).position(|byte| *byte < 0x80)?;
-    packed.get(last + 1..)
+    match packed.split_first() {
+        Some((&byte, behind)) if byte < 0x80 => Some(behind),
+        _ => packed.get(varint_len(packed)?..),
+    }
+}
+
+/// The bytes of a varint. Eight of them are looked at in one go.
+fn varint_len(packed: &[u8]) -> Option<usize> {
+    const LASTS: u64 = 0x8080_8080_8080_8080;
+    let (first, behind) = match packed.split_first_chunk::<8>() {
+        Some((eight, behind)) => {
+            let lasts = !u64::from_le_bytes(*eight) & LASTS;
+            if lasts != 0 {
+                return Some(lasts.trailing_zeros() as usize / 8 + 1);
+            }
+            (eight.len(), behind)
+        }
+        None => (0, packed),
+    };
+    let last = behind.iter().take(VARINT_MAX_BYTES - first).position(|byte| *byte < 0x80)?;
+    Some(first + last + 1)
 }
 
 fn long_varint(packed: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0u64;
-    for (i, &byte) in packed.iter().enumerate().take(VARINT_MAX_BYTES) {
-        value |= u64::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            return Some((value, &packed[i + 1..]));
+    let (bytes, behind) = packed.split_at_checked(varint_len(packed)?)?;
+    let value = bytes.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    Some((value, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::payload::pack::put_varint;
+
+    proptest! {
+        #[test]
+        fn a_varint_is_read_and_passed_over_alike(bits in 0u32..64, number in any::<u64>(), behind in prop::collection::vec(any::<u8>(), 0..12)) {
+            let number = number >> bits;
+            let mut packed = Vec::new();
+            put_varint(&mut packed, number);
+            packed.extend_from_slice(&behind);
+            prop_assert_eq!(varint(&packed), Some((number, &behind[..])));
+            prop_assert_eq!(after_varint(&packed), Some(&behind[..]));
+        }
+
+        #[test]
+        fn of_any_bytes_the_same_make_a_varint(bytes in prop::collection::vec(prop_oneof![1 => any::<u8>(), 3 => 0x80u8..], 0..14)) {
+            let last = bytes.iter().take(VARINT_MAX_BYTES).position(|byte| *byte < 0x80);
+            let behind = last.map(|last| &bytes[last + 1..]);
+            prop_assert_eq!(after_varint(&bytes), behind);
+            prop_assert_eq!(varint(&bytes).map(|(_, behind)| behind), behind);
         }
     }
-    None
 }
