@@ -1,6 +1,7 @@
 //! What is held of a device, as the orders of sources need it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use super::other::nanos;
 use crate::registry::Record;
@@ -16,8 +17,8 @@ pub(super) struct HeldDevice {
     key: Key,
     received_seconds: u32,
     state: DeviceState,
-    /// What its document keeps beside what is shown, where that cannot be read as it is packed.
-    details: Option<DetailsText>,
+    /// What its document keeps beside what is shown, once that could not be read as it is packed.
+    details: OnceCell<DetailsText>,
 }
 
 impl HeldDevice {
@@ -31,10 +32,7 @@ impl HeldDevice {
             EventKind::Disconnect | EventKind::FailedLogin | EventKind::Request => FormatKind::Disconnect,
         };
         let key = Key { session: nanos(event.session), kind, time: nanos(event.time) };
-        let payload = &event.payload;
-        let is_text = payload.has_source() && packed_details(payload).is_none();
-        let details = is_text.then(|| DetailsText::of(payload));
-        Self { key, received_seconds, state: record.state, details }
+        Self { key, received_seconds, state: record.state, details: OnceCell::new() }
     }
 
     fn payload(&self) -> &Payload {
@@ -67,11 +65,10 @@ pub(super) struct DeviceDocument<'a> {
 
 impl<'a> DeviceDocument<'a> {
     pub fn of(held: &'a HeldDevice) -> Self {
-        // Of a message of the IoT platform there are none.
-        let details = match &held.details {
-            Some(text) => text.read(),
-            None => packed_details(held.payload()),
-        };
+        let payload = held.payload();
+        let text = || held.details.get_or_init(|| DetailsText::of(payload)).read();
+        // A message of the IoT platform has none.
+        let details = if payload.has_source() { packed_details(payload).or_else(text) } else { None };
         Self { held, details }
     }
 
