@@ -34,6 +34,13 @@ pub(super) struct PointerNode {
     /// Where the value is put, if a pointer ends here.
     pub slot: Option<usize>,
     pub children: Vec<(Box<str>, PointerNode)>,
+    /// A bit for the length of each child's name, the highest for all that are longer: most members are told apart by it.
+    lengths: u64,
+}
+
+/// The bit for the length of a name.
+fn length_bit(name: &str) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// Longer pointers are refused, so the descent is no deeper. serde_json itself refuses a depth of 128, and skips without
@@ -124,6 +131,7 @@ fn plain(value: Value<'_>) -> Option<Found<'_>> {
 impl PointerNode {
     fn child(&mut self, token: String) -> &mut PointerNode {
         let known = self.children.iter().position(|(name, _)| **name == *token);
+        self.lengths |= length_bit(&token);
         let index = known.unwrap_or_else(|| {
             self.children.push((token.into(), PointerNode::default()));
             self.children.len() - 1
@@ -132,6 +140,9 @@ impl PointerNode {
     }
 
     fn known(&self, name: &str) -> Option<&Self> {
+        if self.lengths & length_bit(name) == 0 {
+            return None;
+        }
         self.children.iter().find(|(known, _)| **known == *name).map(|(_, child)| child)
     }
 
