@@ -3,9 +3,12 @@
 //! message reads it here and need not know whose it is.
 
 use crate::catalog::IOT_PLATFORM;
+use crate::status::details::behind;
 use crate::{Cause, status};
-use presence::payload::{Payload, Piece, WordSearch};
+use presence::payload::{Operation, Payload, Piece, WordSearch};
+use std::net::Ipv4Addr;
 
+use crate::iot_platform::CLIENT_ADDRESS;
 pub use crate::iot_platform::{Details, StatusLine, close_code, details, ipv4, summary};
 
 /// The name of the source that a message is from.
@@ -31,20 +34,67 @@ const FIRST_CAUSE: &str = r#"","_":{"c":""#;
 
 /// The cause of the end of a session that a message tells of; `None`: it does not say.
 pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
-    if !message.has_source() {
-        return close_code::cause(close_code);
+    if message.has_source() { ipv4_and_cause_of_document(message).1 } else { close_code::cause(close_code) }
+}
+
+/// The client's address and the cause, as [`ipv4`] and [`cause`] find them. Each change of a device needs both, so a document is
+/// gone over once.
+pub fn ipv4_and_cause(message: &Payload, close_code: u16) -> (Option<Ipv4Addr>, Option<Cause>) {
+    if message.has_source() {
+        ipv4_and_cause_of_document(message)
+    } else {
+        (ipv4(message), close_code::cause(close_code))
     }
+}
+
+fn ipv4_and_cause_of_document(message: &Payload) -> (Option<Ipv4Addr>, Option<Cause>) {
+    in_usual_document(message).unwrap_or_else(|| (ipv4(message), searched_cause(message)))
+}
+
+/// The cause in a document of any version.
+fn searched_cause(message: &Payload) -> Option<Cause> {
     let known = match message.word_behind(CAUSE, FIRST_CAUSE) {
         WordSearch::Word(word) => Cause::of_word(word),
         WordSearch::None => None,
         // Versions that hold messages beside documents know the piece.
         WordSearch::NoneBesideMessage => return None,
     };
-    if known.is_some() {
-        return known;
-    }
     // Unpacked only if it was packed by a version that did not know this piece.
-    status::read(&message.unpack())?.cause()
+    known.or_else(|| status::read(&message.unpack())?.cause())
+}
+
+/// The address and the cause in a document that is held beside its message, of which each key is there once at most; `None`: it is
+/// another one.
+fn in_usual_document(message: &Payload) -> Option<(Option<Ipv4Addr>, Option<Cause>)> {
+    let (mut address, mut word) = (None, None);
+    let mut operations = message.operations();
+    while let Some(operation) = operations.next() {
+        match operation {
+            Operation::Piece(CLIENT_ADDRESS) => match operations.next() {
+                Some(Operation::Address(ipv4)) if address.is_none() => address = Some(ipv4),
+                _ => return None,
+            },
+            Operation::Piece(CAUSE) => match operations.next() {
+                Some(Operation::Literal(literal)) if word.is_none() => word = Some(literal),
+                _ => return None,
+            },
+            Operation::Literal(literal) if word.is_none() => word = behind(literal, FIRST_CAUSE.as_bytes()),
+            Operation::Piece(_)
+            | Operation::Literal(_)
+            | Operation::Integer(_)
+            | Operation::Address(_)
+            | Operation::Other => {}
+        }
+    }
+    let cause = |word: &[u8]| {
+        let end = word.iter().position(|byte| *byte == b'"').unwrap_or(word.len());
+        Cause::of_word(std::str::from_utf8(&word[..end]).ok()?)
+    };
+    match word.map(cause) {
+        None if operations.are_before_message() => Some((address, None)),
+        Some(Some(cause)) => Some((address, Some(cause))),
+        None | Some(None) => None,
+    }
 }
 
 /// The word for that cause.

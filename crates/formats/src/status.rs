@@ -3,7 +3,7 @@
 //! order of the source needs when the next message comes. The message is held beside it as it came, and becomes a text in the
 //! details when the payload is unpacked.
 
-mod details;
+pub(crate) mod details;
 mod json;
 mod parts;
 #[cfg(test)]

@@ -84,7 +84,8 @@ pub fn ipv4(message: &Payload) -> Option<Ipv4Addr> {
     message.ipv4_behind(CLIENT_ADDRESS)
 }
 
-const CLIENT_ADDRESS: Piece = Piece::of(r#"","ClientAddr":""#);
+/// The key of the client's address in compact messages and in status documents.
+pub const CLIENT_ADDRESS: Piece = Piece::of(r#"","ClientAddr":""#);
 
 /// The type of the device that a topic names; `None` for every other topic.
 pub fn type_in_topic(topic: &[u8]) -> Option<&str> {

@@ -9,6 +9,7 @@ mod shorten;
 pub(crate) mod time;
 
 pub use self::details::{Details, Traffic, details};
+pub(crate) use self::message::CLIENT_ADDRESS;
 pub use self::message::{
     ALL_DEVICES, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, StatusLine, decode, devices_of, ipv4, summary, topic,
     type_in_topic,

@@ -39,7 +39,9 @@ pub fn packed_details(payload: &Payload) -> Option<SourceDetails<'_>> {
                 Some(literal) => return rest.of_literal(literal),
                 None => continue,
             },
-            Operation::Piece(_) | Operation::Integer(_) | Operation::Other => continue,
+            Operation::Piece(_) | Operation::Integer(_) | Operation::Address(_) | Operation::Other => {
+                continue;
+            }
         }
         details.cause = rest.cause()?;
         return rest.0.next().is_none().then_some(details);
@@ -105,7 +107,7 @@ impl<'a> PackedDetails<'a> {
 }
 
 /// What is behind a text in a literal.
-fn behind<'a>(literal: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+pub fn behind<'a>(literal: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let first = *wanted.first()?;
     memchr::memchr_iter(first, literal).find_map(|at| literal[at..].strip_prefix(wanted))
 }

@@ -263,6 +263,8 @@ proptest! {
             prop_assert_eq!(details.cause(), of_document.cause());
         }
         prop_assert_eq!(crate::held::cause(&packed, 0), of_document.cause());
+        let apart = (crate::held::ipv4(&packed), of_document.cause());
+        prop_assert_eq!(crate::held::ipv4_and_cause(&packed, 0), apart);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The operations of a packed document one by one, for readers that know how it was packed.
 
+use std::net::Ipv4Addr;
+
 use super::{Piece, op, unpack};
 
 /// One operation of a document.
@@ -8,16 +10,26 @@ pub enum Operation<'a> {
     Piece(Piece),
     Literal(&'a [u8]),
     Integer(u64),
-    /// A time, an address, or the name of the source.
+    Address(Ipv4Addr),
+    /// A time, or the name of the source.
     Other,
 }
 
 /// The operations up to the message that is held beside the document, or to the first that is damaged.
+#[derive(Clone)]
 pub struct Operations<'a>(pub(super) &'a [u8]);
+
+impl Operations<'_> {
+    /// Whether the message follows.
+    pub fn are_before_message(&self) -> bool {
+        self.0.first() == Some(&op::MESSAGE)
+    }
+}
 
 impl<'a> Iterator for Operations<'a> {
     type Item = Operation<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Operation<'a>> {
         let (&code, operands) = self.0.split_first()?;
         let (operation, behind) = match code {
@@ -29,6 +41,10 @@ impl<'a> Iterator for Operations<'a> {
             op::INTEGER => {
                 let (integer, behind) = unpack::varint(operands)?;
                 (Operation::Integer(integer), behind)
+            }
+            op::IPV4 => {
+                let (octets, behind) = operands.split_first_chunk::<4>()?;
+                (Operation::Address((*octets).into()), behind)
             }
             _other => (Operation::Other, unpack::skip(self.0)?),
         };

@@ -3,6 +3,7 @@
 use super::DeviceRegistry;
 use formats::{Cause, held};
 use presence::PresenceEvent;
+use std::net::Ipv4Addr;
 
 /// The platform's close code, or of another source the place of its cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,13 +17,14 @@ impl EndCode {
     /// Of a device that is connected.
     pub const NONE: Self = Self(u16::MAX);
 
-    /// Of the event that ended the session.
-    pub fn of(event: &PresenceEvent) -> Self {
-        if let Some(code) = Self::of_platform(event.close_code).filter(|_| !event.payload.has_source()) {
-            return code;
+    /// Of the event that ended the session, and the client's address in its message.
+    pub fn and_address_of(event: &PresenceEvent) -> (Self, Option<Ipv4Addr>) {
+        let payload = &event.payload;
+        if let Some(code) = Self::of_platform(event.close_code).filter(|_| !payload.has_source()) {
+            return (code, held::ipv4(payload));
         }
-        let place = Cause::place(held::cause(&event.payload, event.close_code));
-        Self(FIRST_CAUSE + place as u16)
+        let (address, cause) = held::ipv4_and_cause(payload, event.close_code);
+        (Self(FIRST_CAUSE + Cause::place(cause) as u16), address)
     }
 
     /// Of a close code of the platform's; `None`: it counts as unknown.
@@ -87,7 +89,7 @@ mod tests {
             payload,
         };
         for code in (0..1_000).chain([u16::MAX]) {
-            let end_code = EndCode::of(&event(code, Payload::pack(b"{}")));
+            let end_code = EndCode::and_address_of(&event(code, Payload::pack(b"{}"))).0;
             assert_eq!(end_code.close_code(), (code < 1_000).then_some(code));
             assert_eq!(end_code.cause(), Cause::place(held::close_code::cause(code)), "{code}");
         }
@@ -96,11 +98,14 @@ mod tests {
                 r#"{{"ClientID":"a","Action":"Disconnect","_":{{"t":1,"c":"{}","m":"x"}}}}"#,
                 cause.word()
             );
-            let end_code = EndCode::of(&event(0, Payload::pack_of("a", document.as_bytes())));
+            let end_code = EndCode::and_address_of(&event(0, Payload::pack_of("a", document.as_bytes()))).0;
             assert_eq!((end_code.close_code(), end_code.cause()), (None, place), "{document}");
         }
-        let unknown =
-            EndCode::of(&event(0, Payload::pack_of("a", br#"{"ClientID":"a","Action":"Disconnect"}"#)));
+        let unknown = EndCode::and_address_of(&event(
+            0,
+            Payload::pack_of("a", br#"{"ClientID":"a","Action":"Disconnect"}"#),
+        ))
+        .0;
         assert_eq!((unknown.close_code(), unknown.cause()), (None, Cause::PLACES - 1));
     }
 

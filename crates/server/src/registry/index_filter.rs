@@ -190,7 +190,7 @@ mod tests {
                 close_code: code,
                 payload: Payload::pack(b"{}"),
             };
-            let end_code = if status == Status::Connected { EndCode::NONE } else { EndCode::of(&event) };
+            let end_code = if status == Status::Connected { EndCode::NONE } else { EndCode::and_address_of(&event).0 };
             let index_key = IndexKey { status, end_code, time, address: Some(address) };
             let index_filter = IndexFilter::of(&filter);
             prop_assert_eq!(index_filter.may_admit(index_key), filter.admits(&traits));

@@ -42,17 +42,13 @@ impl Record<'_> {
     /// What lists and counters look at; `None` before the first event.
     pub(super) fn facets<'a>(&self, sources: &'a Sources) -> Option<Facets<'a>> {
         let resolved = self.state.resolve()?;
-        let end_code = match resolved.status {
-            Status::Connected => EndCode::NONE,
-            Status::Disconnected => EndCode::of(resolved.event),
+        let payload = &resolved.event.payload;
+        let (end_code, address) = match resolved.status {
+            Status::Connected => (EndCode::NONE, held::ipv4(payload)),
+            Status::Disconnected => EndCode::and_address_of(resolved.event),
         };
-        let index_key = IndexKey {
-            status: resolved.status,
-            end_code,
-            time: resolved.event.time,
-            address: held::ipv4(&resolved.event.payload),
-        };
-        Some(Facets { index_key, source: sources.of(&resolved.event.payload) })
+        let index_key = IndexKey { status: resolved.status, end_code, time: resolved.event.time, address };
+        Some(Facets { index_key, source: sources.of(payload) })
     }
 }
 
