@@ -27,6 +27,8 @@ impl Deref for Context {
 impl Context {
     /// Whether there can be such a device. A device of the IoT platform has a name that a topic can carry; other sources also
     /// have names with `/`, `+` and `#`.
+    // Every lookup asks, from another crate.
+    #[inline]
     pub fn is_possible(&self, device: Device<'_>) -> bool {
         if self.reads_platform_only() { device.fits_topic_levels() } else { device.is_possible() }
     }
@@ -40,6 +42,7 @@ impl Context {
         }
     }
 
+    #[inline]
     fn reads_platform_only(&self) -> bool {
         self.formats.iter().all(|formats| formats.are_platform_only())
     }
