@@ -274,7 +274,13 @@ fn stop(error: &clap::Error, grammar: &Command, layers: &Layers) -> Stop {
         ErrorKind::InvalidValue | ErrorKind::NoEquals => format!("{flag}: a value is missing"),
         ErrorKind::TooManyValues => format!("{flag} takes no value"),
         ErrorKind::ArgumentConflict if error.get(ContextKind::InvalidSubcommand).is_none() => {
-            format!("{flag} is given twice")
+            let given = invalid_arg(error).unwrap_or_default();
+            match error.get(ContextKind::PriorArg) {
+                Some(ContextValue::String(other)) if other != given => {
+                    format!("{given} and {other} exclude each other")
+                }
+                _ => format!("{flag} is given twice"),
+            }
         }
         ErrorKind::ArgumentConflict => "flags belong after the subcommand, not before it".to_owned(),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

@@ -37,6 +37,11 @@ fn arguments() {
                 &[],
                 "--url is behind --, where everything is an operand: flags go before -- (see --help)",
             ),
+            (
+                "webhooks redeliver crm msg_1 --since 2026-11-24T12:00:00Z",
+                &[],
+                "[WEBHOOK-ID] and --since <TIME> exclude each other (see --help)",
+            ),
             ("-p 1 demo", &[], "flags belong after the subcommand, not before it (see --help)"),
         ],
     );
