@@ -4,7 +4,6 @@
 
 mod client;
 
-use std::path::Path;
 use std::time::Duration;
 
 use self::client::{Client, Pace};
@@ -15,7 +14,7 @@ use crate::process::{Process, pause, until};
 use crate::processors::Processors;
 use crate::restart::{fill, restart};
 use crate::rounds::{Figures, print_ratio};
-use crate::service::binary;
+use crate::service::{Service, binary};
 use crate::{Outcome, Size};
 
 const SIZES: [u32; 3] = [10_000, 1_000_000, 10_000_000];
@@ -49,6 +48,8 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     let binary = binary(size)?;
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("store.db");
+    // On one processor the client would be timed, too; with only one there is no other way.
+    let processors = Processors::two()?;
     let mut sizes: Vec<u32> = SIZES.into_iter().filter(|devices| *devices < size.devices).collect();
     sizes.push(size.devices);
     let (mut filled, mut by_size) = (0, Vec::new());
@@ -56,7 +57,12 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
         fill(&file, filled..devices)?;
         filled = devices;
         println!("{devices} devices");
-        by_size.push(measure(&binary, &file, devices, size.rounds, load)?);
+        place_servers(processors)?;
+        let mut service = restart(&binary, &file)?;
+        service.wait_for_devices(devices)?;
+        place_clients(processors)?;
+        wait_until_it_rests(&service.process)?;
+        by_size.push(measure(&service, devices, size.rounds, load)?);
     }
     let Some((smallest, largest)) = by_size.first().zip(by_size.last()) else { return Ok(()) };
     for (small, large) in smallest.iter().zip(largest) {
@@ -67,14 +73,7 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     Ok(())
 }
 
-fn measure(binary: &Path, file: &Path, devices: u32, rounds: u32, load: &Load) -> Outcome<Vec<AtShare>> {
-    // On one processor the client would be timed, too; with only one there is no other way.
-    let processors = Processors::two()?;
-    place_servers(processors)?;
-    let mut service = restart(binary, file)?;
-    service.wait_for_devices(devices)?;
-    place_clients(processors)?;
-    wait_until_it_rests(&service.process)?;
+fn measure(service: &Service, devices: u32, rounds: u32, load: &Load) -> Outcome<Vec<AtShare>> {
     let mut client = Client::open(&service.url, load.connections, requests(devices))?;
     let figures = |share| AtShare {
         share,
