@@ -117,7 +117,7 @@ pub enum EventKind {
     Refusal,
 }
 
-/// What names and orders sessions; see "Several sources" in the design.
+/// What names and orders sessions; see docs/sources/order.md.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Session<'a> {
     /// The message tells the state and names no session: the order of arrival decides, and a repetition is no event.

@@ -83,8 +83,17 @@ const CONFIGURED_MODULES: &[&str] = &["exchange"];
 const NAMED_BY_CONFIG: &[&[&str]] = &[&["server", "health", "ReadyOn"]];
 
 /// Formats with a decoder of their own, by the modules of `formats`.
-const DECODERS: &[&str] =
-    &["aws_iot", "chirpstack", "iot_platform", "mosquitto_log", "nanomq", "rmqtt", "sparkplug"];
+const DECODERS: &[&str] = &[
+    "aws_iot",
+    "chirpstack",
+    "emqx",
+    "homie5",
+    "iot_platform",
+    "mosquitto_log",
+    "nanomq",
+    "rmqtt",
+    "sparkplug",
+];
 
 /// Crates that must not know one source from another, and the places in them that must: where messages are decoded, and the
 /// IoT platform's own API.

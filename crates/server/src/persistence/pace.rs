@@ -7,9 +7,9 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_millis(10);
 /// How often it is looked whether something has changed since, and whether the decoder still goes first.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
-/// As long as the last flush took is the time until the next one, so that the store has time for others. If it were three times as
-/// long, at 10,000 changes a second the flushes would grow until they came no more often than the flush interval asks.
-/// After a flush of fewer rows than these it is less, in proportion: the store has little work with them, and the flush takes its
+/// The writer waits as long as the last flush took, so that the store has time for others. If it waited three times as long, the
+/// flushes would grow at 10,000 changes a second, until they came no more often than the flush interval asks.
+/// After a flush of fewer rows than these it waits less, in proportion: the store has little work with them, and the flush takes its
 /// time because it waits for a disk and a network.
 const FULL_PAUSE_ROWS: u32 = 256;
 

@@ -19,12 +19,12 @@ pub(super) struct IndexFilter {
     until: Option<Moment>,
     /// `None`: any address fits.
     networks: Option<Box<[MaskedBits]>>,
-    telltale: Telltale,
+    first_check: FirstCheck,
 }
 
 /// What nearly all devices that are not wanted differ in, as one comparison of numbers: a filter that wants few passes over
 /// many.
-enum Telltale {
+enum FirstCheck {
     Network(MaskedBits),
     EndCode(EndCode),
     None,
@@ -71,10 +71,10 @@ impl IndexFilter {
         // An index has only IPv4 addresses.
         let masked = filter.addresses.iter().filter_map(|wanted| wanted.ipv4_mask_and_bits());
         let networks: Box<[_]> = masked.map(|(mask, bits)| MaskedBits { mask, bits }).collect();
-        let telltale = match (&*networks, filter.close_codes.as_slice()) {
-            (&[network], _) => Telltale::Network(network),
-            (_, &[code]) => EndCode::of_platform(code).map_or(Telltale::None, Telltale::EndCode),
-            _ => Telltale::None,
+        let first_check = match (&*networks, filter.close_codes.as_slice()) {
+            (&[network], _) => FirstCheck::Network(network),
+            (_, &[code]) => EndCode::of_platform(code).map_or(FirstCheck::None, FirstCheck::EndCode),
+            _ => FirstCheck::None,
         };
         Self {
             connected: any(Status::Connected) && filter.close_codes.is_empty() && filter.causes.is_empty(),
@@ -85,20 +85,20 @@ impl IndexFilter {
             since: filter.since.unwrap_or(Moment::UNKNOWN),
             until: filter.until,
             networks: (!filter.addresses.is_empty()).then_some(networks),
-            telltale,
+            first_check,
         }
     }
 
     /// The next entry of a device that the filter may admit, whatever its id.
     pub fn next<'a>(&self, entries: &mut Entries<'a>) -> Option<&'a IndexEntry> {
         let may_admit = |entry: &IndexEntry| self.may_admit(entry.index_key());
-        match self.telltale {
-            Telltale::Network(MaskedBits { mask, bits }) => entries.find(|entry| {
+        match self.first_check {
+            FirstCheck::Network(MaskedBits { mask, bits }) => entries.find(|entry| {
                 let address = entry.address_bits();
                 (address & mask == bits || address == 0) && may_admit(entry)
             }),
-            Telltale::EndCode(code) => entries.find(|entry| entry.end_code() == code && may_admit(entry)),
-            Telltale::None => entries.find(may_admit),
+            FirstCheck::EndCode(code) => entries.find(|entry| entry.end_code() == code && may_admit(entry)),
+            FirstCheck::None => entries.find(may_admit),
         }
     }
 
