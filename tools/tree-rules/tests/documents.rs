@@ -268,10 +268,15 @@ fn the_page_explains_every_evidence_that_is_documented() {
 /// The types that a file defines.
 fn definitions(source: &str) -> impl Iterator<Item = &str> {
     let keywords = ["struct ", "enum ", "trait ", "type "];
-    let lines = source
-        .lines()
-        .map(|line| line.trim_start().trim_start_matches("pub(super) ").trim_start_matches("pub(crate) "));
-    let lines = lines.map(|line| line.trim_start_matches("pub "));
+    let lines = source.lines().map(|line| {
+        let line = line.trim_start();
+        let behind = line.strip_prefix("pub").unwrap_or(line);
+        let behind = behind
+            .strip_prefix('(')
+            .and_then(|place| place.split_once(')'))
+            .map_or(behind, |(_, behind)| behind);
+        behind.trim_start()
+    });
     lines.filter_map(move |line| {
         let rest = keywords.iter().find_map(|keyword| line.strip_prefix(keyword))?;
         rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
@@ -286,6 +291,6 @@ fn names_of_the_code_differ_from_other_words() {
     for other in ["--map-limit", "NOTIFY", "unproven", "GET /livez", "iot-2/type/+/id/+/mon"] {
         assert_eq!(named(other), None, "{other}");
     }
-    let source = "pub struct One<'a>(&'a str);\n    enum Two {\nlet three = 3;\npub(super) type Four = u8;";
-    assert_eq!(definitions(source).collect::<Vec<_>>(), ["One", "Two", "Four"]);
+    let source = "pub struct One<'a>(&'a str);\n    enum Two {\nlet three = 3;\npub(super) type Four = u8;\npub(in a::b) struct Five;";
+    assert_eq!(definitions(source).collect::<Vec<_>>(), ["One", "Two", "Four", "Five"]);
 }
