@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock;
-use crate::feed::Feed;
+use crate::feed::{Feed, RemovalReason};
 use crate::freshness::RoundNumber;
 use crate::history::EventQueue;
 use crate::metrics::{FlawLabel, KindLabel, Metrics, SourceLabel};
@@ -311,7 +311,7 @@ impl Ingest {
         for forgotten in &changes.forgotten {
             self.map.forget_device(forgotten.name.device(), |record| {
                 if !self.map.is_limited() {
-                    self.feed.publish_removal(record);
+                    self.feed.publish_removal(record, RemovalReason::Forgotten);
                 }
             });
         }

@@ -12,7 +12,7 @@ use crate::devices::view_json::previous_status;
 use presence::Status;
 use presence::history::HistoryRow;
 use server::feed::resume::{GapReason, StreamPosition};
-use server::feed::{Change, Removal};
+use server::feed::{Change, RemovalReason};
 use server::registry::Snapshot;
 
 /// Room for one block, so that it is mostly made in one piece of memory.
@@ -107,12 +107,12 @@ pub fn keep_alive(id: Option<StreamPosition>) -> Bytes {
 pub fn change(id: StreamPosition, change: &Change, viewer: &Viewer<'_>) -> Bytes {
     match change.removal {
         None => past_change(id, &change.snapshot, change.previous, viewer),
-        Some(Removal::Forgotten) => {
+        Some(RemovalReason::Forgotten) => {
             let Snapshot { device_type, id: device_id, .. } = &change.snapshot;
             let previous_status = change.previous.map(StatusView::from);
             event(Some(id), "forgotten", &ForgottenView { device_type, id: device_id, previous_status })
         }
-        Some(Removal::Expired) => Bytes::new(),
+        Some(RemovalReason::Expired) => Bytes::new(),
     }
 }
 

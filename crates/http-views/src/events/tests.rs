@@ -16,6 +16,7 @@ use crate::testing::{Fixture, HistoryAfter};
 use presence::history::{EventPage, HistoryPosition, HistoryRow, StoredEvent};
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
+use server::feed::RemovalReason;
 use server::feed::resume::{EVENTS_MAX, HistoryWatermark};
 use server::freshness::RoundNumber;
 use server::http_settings::HttpSettings;
@@ -232,8 +233,8 @@ async fn a_device_that_has_expired_is_no_change() {
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     let device = Device { device_type: "pump", id: "1" };
     map.apply_then(device, connect(1), arrival, |record, _| {
-        feed.publish_expiry(record);
-        feed.publish_removal(record);
+        feed.publish_removal(record, RemovalReason::Expired);
+        feed.publish_removal(record, RemovalReason::Forgotten);
     });
     for stream in &mut streams {
         let read = read_until(stream, "event: forgotten\n").await;

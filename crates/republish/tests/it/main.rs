@@ -20,8 +20,8 @@ use republish::settings::RepublishSettings;
 use republish::{Describe, Republisher};
 use serde_json::{Value, json};
 use server::clock;
-use server::feed::Feed;
 use server::feed::settings::FeedSettings;
+use server::feed::{Feed, RemovalReason};
 use server::freshness::RoundNumber;
 use server::health::{Health, PopulationReport, PopulationState, ReadyOn};
 use server::metrics::Metrics;
@@ -120,7 +120,9 @@ impl World {
         match self.rng.random_range(0..10) {
             0 => {
                 self.sessions.remove(id);
-                self.registry.forget_device(device, |record| self.feed.publish_removal(record));
+                self.registry.forget_device(device, |record| {
+                    self.feed.publish_removal(record, RemovalReason::Forgotten)
+                });
             }
             1..6 => {
                 self.sessions.insert(id, now);

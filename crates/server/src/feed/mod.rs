@@ -80,7 +80,7 @@ const WALKS_MAX: usize = 16;
 
 /// Why a device is held no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub enum RemovalReason {
     /// An administrator had it forgotten, or its source has removed it.
     Forgotten,
     /// It was disconnected for longer than devices are kept. To the clients of streams that is no change.
@@ -97,7 +97,7 @@ pub struct Change {
     /// The status before; `None`: nothing was known of the device.
     pub previous: Option<Status>,
     /// The device is held no longer; the snapshot shows it as it was before.
-    pub removal: Option<Removal>,
+    pub removal: Option<RemovalReason>,
     /// Whether the history contains it.
     pub in_history: bool,
     /// The devices had been found by then.
@@ -201,17 +201,20 @@ impl Feed {
         self.add(Snapshot::of(record), previous, in_history, None);
     }
 
-    /// Adds that a device was forgotten; `record` is the device as it was, and its shard is locked. No history tells of it.
-    pub fn publish_removal(&self, record: &Record<'_>) {
-        self.add(Snapshot::of(record), Some(record.resolve().status), false, Some(Removal::Forgotten));
+    /// Adds that a device is held no longer; `record` is the device as it was, and its shard is locked. No history tells that a device
+    /// was forgotten; one that has expired is no change to clients, so none that resumes a stream misses it.
+    pub fn publish_removal(&self, record: &Record<'_>, reason: RemovalReason) {
+        let in_history = reason == RemovalReason::Expired;
+        self.add(Snapshot::of(record), Some(record.resolve().status), in_history, Some(reason));
     }
 
-    /// Adds that a device has expired; as the other. No client that resumes a stream misses it.
-    pub fn publish_expiry(&self, record: &Record<'_>) {
-        self.add(Snapshot::of(record), Some(record.resolve().status), true, Some(Removal::Expired));
-    }
-
-    fn add(&self, snapshot: Snapshot, previous: Option<Status>, in_history: bool, removal: Option<Removal>) {
+    fn add(
+        &self,
+        snapshot: Snapshot,
+        previous: Option<Status>,
+        in_history: bool,
+        removal: Option<RemovalReason>,
+    ) {
         // Before the lock of the buffer is taken, for which readers wait.
         let (watermark, is_populated) = (self.watermark_of_next(), self.is_populated());
         let followed = self.followers.load(Ordering::SeqCst) > 0;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::writer::Writer;
 use crate::clock;
+use crate::feed::RemovalReason;
 use crate::retention::{ClockReading, Jump, RetentionClock};
 use presence::history::HistoryEvent;
 use presence::{DeviceName, UnixSeconds};
@@ -226,7 +227,7 @@ impl Writer {
         let mut names = Vec::new();
         self.map.forget(before_nanos, |record| {
             names.push(DeviceName::of(record.device()));
-            self.feed.publish_expiry(record);
+            self.feed.publish_removal(record, RemovalReason::Expired);
         });
         if names.is_empty() {
             return;

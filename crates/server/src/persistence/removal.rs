@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::writer::Writer;
 use crate::clock;
+use crate::feed::RemovalReason;
 use crate::health::{Health, PeerHealth};
 use crate::registry::Record;
 use crate::removal::{Removal, StoreFailed};
@@ -43,7 +44,8 @@ impl Writer {
         let is_shared = self.health.peer_health() != PeerHealth::Off;
         // Where only some devices are held, what is read from the store meanwhile would come back.
         if !is_shared && !self.map.is_limited() {
-            self.map.forget_device(device, |record| self.feed.publish_removal(record));
+            self.map
+                .forget_device(device, |record| self.feed.publish_removal(record, RemovalReason::Forgotten));
         }
         let deleted = match timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await {
             Ok(Ok(())) => Ok(()),
@@ -84,7 +86,9 @@ impl Writer {
                 // Each instance drops it when the tombstone comes with the changes.
                 !self.map.read(device, is_back).unwrap_or_default()
             } else {
-                self.map.forget_removed(device, is_back, |record| self.feed.publish_removal(record))
+                self.map.forget_removed(device, is_back, |record| {
+                    self.feed.publish_removal(record, RemovalReason::Forgotten)
+                })
             };
             if !is_gone {
                 continue;

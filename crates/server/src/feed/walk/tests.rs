@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::feed::RemovalReason;
 use crate::feed::settings::FeedSettings;
 use crate::health::{Health, ReadyOn};
 use crate::metrics::Metrics;
@@ -54,7 +55,7 @@ impl Fleet {
     fn forget(&mut self, id: &str) {
         let (feed, mut removed_at) = (&self.feed, None);
         self.registry.forget_device(Device { device_type: "t", id }, |record| {
-            feed.publish_removal(record);
+            feed.publish_removal(record, RemovalReason::Forgotten);
             removed_at = Some(feed.head());
         });
         self.published.entry(id.to_owned()).or_default().extend(removed_at);

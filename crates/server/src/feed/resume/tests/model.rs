@@ -12,7 +12,7 @@ pub use self::client::Client;
 use self::client::Stream;
 use super::super::*;
 use crate::feed::settings::FeedSettings;
-use crate::feed::{Behind, Removal};
+use crate::feed::{Behind, RemovalReason};
 use crate::freshness::RoundNumber;
 use crate::health::{Health, PopulationReport, PopulationState, ReadyOn};
 use crate::metrics::Metrics;
@@ -334,7 +334,7 @@ impl World {
                 self.registry.0.remove(&device);
             }
         }
-        let removal = (kind == ChangeKind::Removal).then_some(Removal::Forgotten);
+        let removal = (kind == ChangeKind::Removal).then_some(RemovalReason::Forgotten);
         self.feed.add(change.snapshot(), previous, kind == ChangeKind::Logged, removal);
         for client in &mut self.clients {
             // What is in no history need not be shown if it says nothing new.

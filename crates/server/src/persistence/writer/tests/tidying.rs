@@ -1,7 +1,7 @@
 //! What is deleted for being old, and what is written meanwhile.
 
 use super::*;
-use crate::feed::Removal;
+use crate::feed::RemovalReason;
 
 #[tokio::test]
 async fn changes_are_written_while_a_pruning_goes_on() {
@@ -64,7 +64,8 @@ async fn all_devices_that_are_disconnected_for_too_long_are_deleted_in_the_store
         if batch.changes().is_empty() {
             break;
         }
-        expired += batch.changes().iter().filter(|change| change.removal == Some(Removal::Expired)).count();
+        expired +=
+            batch.changes().iter().filter(|change| change.removal == Some(RemovalReason::Expired)).count();
     }
     assert_eq!(expired, DEVICES);
 }
