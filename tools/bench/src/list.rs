@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::broker::Broker;
 use crate::http::{self, Connection, Timed};
 use crate::messages::{TYPES, path};
-use crate::rounds::{Figures, print_ratio};
+use crate::rounds::{Figures, percentile, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
 
@@ -103,12 +103,6 @@ fn measure(connection: &mut Connection, devices: u32, load: &Load, round: u32) -
     Ok(times)
 }
 
-/// The least value that so many of a hundred do not exceed.
-fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
-}
-
 fn next_cursor(page: &Timed) -> Option<String> {
     let body = std::str::from_utf8(&page.body).ok()?;
     let (_, cursor) = body.rsplit_once("\"next_cursor\":\"")?;
@@ -158,16 +152,4 @@ fn megabytes_a_second(url: &str, devices: u32) -> Outcome<f64> {
     }
     println!("    the whole list: {:.1} MB in {seconds:.2} s", bytes as f64 / 1e6);
     Ok(bytes as f64 / 1e6 / seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percentile;
-
-    #[test]
-    fn a_percentile_is_the_value_that_so_many_do_not_exceed() {
-        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
-        assert_eq!((percentile(values.clone(), 99), percentile(values, 50)), (198.0, 100.0));
-        assert_eq!(percentile(vec![7.0], 99), 7.0);
-    }
 }

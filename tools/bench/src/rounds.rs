@@ -44,14 +44,26 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The least value that so many of a hundred do not exceed.
+pub fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get((values.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{median, percentile};
 
     #[test]
     fn median_is_the_middle_whatever_the_order() {
         assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+    #[test]
+    fn a_percentile_is_the_value_that_so_many_do_not_exceed() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!((percentile(values.clone(), 99), percentile(values, 50)), (198.0, 100.0));
+        assert_eq!(percentile(vec![7.0], 99), 7.0);
     }
 }

@@ -13,7 +13,7 @@ use crate::messages::path;
 use crate::process::{Process, pause, until};
 use crate::processors::Processors;
 use crate::restart::{fill, restart};
-use crate::rounds::{Figures, print_ratio};
+use crate::rounds::{Figures, percentile, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
 
@@ -41,7 +41,7 @@ pub struct Load {
 struct AtShare {
     share: u32,
     median: Figures,
-    most: Figures,
+    p99: Figures,
 }
 
 pub fn run(size: &Size, load: &Load) -> Outcome<()> {
@@ -68,7 +68,7 @@ pub fn run(size: &Size, load: &Load) -> Outcome<()> {
     for (small, large) in smallest.iter().zip(largest) {
         println!("\nat {} %, the largest fleet against the smallest:", small.share);
         print_ratio("median", &large.median, &small.median);
-        print_ratio("p99", &large.most, &small.most);
+        print_ratio("p99", &large.p99, &small.p99);
     }
     Ok(())
 }
@@ -78,18 +78,18 @@ fn measure(service: &Service, devices: u32, rounds: u32, load: &Load) -> Outcome
     let figures = |share| AtShare {
         share,
         median: Figures::new("median", "us"),
-        most: Figures::new("99th percentile", "us"),
+        p99: Figures::new("99th percentile", "us"),
     };
     let mut shares: Vec<AtShare> = SHARES.map(figures).into();
     for round in 1..=rounds {
         let reached = client.ask(Pace::AsAnswered, load.seconds)?.rate;
         println!("round {round}: {reached:.0} lookups a second, each connection asking when it is answered");
-        for AtShare { share, median, most } in &mut shares {
+        for AtShare { share, median, p99 } in &mut shares {
             let pace = Pace::EachSecond(reached * f64::from(*share) / 100.0);
             let took = client.ask(pace, load.seconds)?;
             println!("  {share} %: {:.0} lookups a second", took.rate);
-            median.push(took.percentile(50));
-            most.push(took.percentile(99));
+            median.push(percentile(took.micros.clone(), 50));
+            p99.push(percentile(took.micros, 99));
         }
     }
     Ok(shares)
