@@ -5,19 +5,22 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// A text is taken in when it is seen for so many times, of which not too many others have been seen in between.
+/// A text is taken in when it is seen for so many times, if not too many others are seen in between.
 pub const ADMITTED_AFTER: u32 = 16;
 
-/// Texts are counted in so many places; of two that share one, each uncounts the other.
-const COUNTERS: usize = 4_096;
+/// Texts are counted in so many buckets, of so many texts each. One that finds no counter free uncounts the others in its bucket, so
+/// the frequent ones of a bucket are known, if there are not more of them than counters.
+const BUCKETS: usize = 1_024;
+const COUNTERS: usize = 4;
 
 const COUNT_BITS: u32 = 8;
+const COUNT_MASK: u32 = (1 << COUNT_BITS) - 1;
 
 pub struct Table {
     texts: Box<[OnceLock<Box<[u8]>>]>,
     /// Numbers and one, at the place that the hash of the text says, or behind it; half of the places or more stay empty.
     places: Box<[AtomicU16]>,
-    counters: Box<[AtomicU32]>,
+    counters: Box<[[AtomicU32; COUNTERS]]>,
     /// How many there are.
     len: Mutex<u16>,
     text_max_bytes: usize,
@@ -30,7 +33,7 @@ impl Table {
         Self {
             texts: (0..texts_max).map(|_| OnceLock::new()).collect(),
             places: (0..(2 * texts_max).next_power_of_two()).map(|_| AtomicU16::new(0)).collect(),
-            counters: (0..COUNTERS).map(|_| AtomicU32::new(0)).collect(),
+            counters: (0..BUCKETS).map(|_| Default::default()).collect(),
             len: Mutex::new(0),
             text_max_bytes,
             hasher: foldhash::fast::RandomState::default(),
@@ -68,19 +71,25 @@ impl Table {
         }
     }
 
-    /// Counts a text. Which one a place counts is known by a part of its hash; a count that is lost does no harm.
+    /// Counts a text, of which its counter knows a part of the hash. A count that is lost to another thread does no harm.
     fn is_frequent(&self, hash: u64) -> bool {
-        let counter = &self.counters[(hash >> 16) as usize % COUNTERS];
+        let bucket = &self.counters[(hash >> 16) as usize % BUCKETS];
         let tag = (hash >> 40) as u32;
-        let before = counter.load(Ordering::Relaxed);
-        let (counted, count) = (before >> COUNT_BITS, before & ((1 << COUNT_BITS) - 1));
-        let (counted, count) = match count {
-            _ if counted == tag => (tag, count + 1),
-            0 => (tag, 1),
-            _ => (counted, count - 1),
+        let counts = bucket.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        let own = |count: &u32| count >> COUNT_BITS == tag && count & COUNT_MASK > 0;
+        let free = |count: &u32| count & COUNT_MASK == 0;
+        let Some(at) = counts.iter().position(own).or_else(|| counts.iter().position(free)) else {
+            for (counter, count) in bucket.iter().zip(counts) {
+                counter.store(count - 1, Ordering::Relaxed);
+            }
+            return false;
         };
-        counter.store(counted << COUNT_BITS | count.min(ADMITTED_AFTER), Ordering::Relaxed);
-        counted == tag && count >= ADMITTED_AFTER
+        let count = (counts[at] & COUNT_MASK) + 1;
+        let is_frequent = count == ADMITTED_AFTER;
+        // What is taken in is not counted again; if the table is full, it begins anew.
+        let left = if is_frequent { 0 } else { count };
+        bucket[at].store(tag << COUNT_BITS | left, Ordering::Relaxed);
+        is_frequent
     }
 
     fn take_in(&self, hash: u64, text: &[u8]) -> Option<u16> {
@@ -115,6 +124,21 @@ mod tests {
         }
         let long = b"too long a text";
         assert!((0..100).all(|_| table.number_of(long).is_none()));
+    }
+
+    #[test]
+    fn frequent_texts_are_taken_in_whatever_their_hashes_are() {
+        // Each table hashes otherwise.
+        for turn in 0..200 {
+            let table = Table::new(100, 100);
+            let mut known = [false; 32];
+            for _ in 0..20 {
+                for (number, known) in (0u8..).zip(&mut known) {
+                    *known = table.number_of(&[number]).is_some();
+                }
+            }
+            assert_eq!(known, [true; 32], "{turn}");
+        }
     }
 
     #[test]
