@@ -197,7 +197,7 @@ pub(super) struct ProfilesArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
-    /// Checks that the service would start with these settings; if not, says why in one line and ends with exit code 2
+    /// Checks the settings as a start would; if one is bad, says why in one line and ends with exit code 2
     Check(ServeArgs),
     /// Shows the value of each setting and where it comes from; secrets are hidden
     Show(ServeArgs),
