@@ -17,6 +17,8 @@ use crate::{Cause, EventKind};
 
 /// Among the reasons of a cause: any that no list names, or none.
 const OTHER_REASON: &str = "(other)";
+/// A hundred years: a clock of the machine cannot be set for as long as a number can say.
+const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Reads one profile; its errors know its name.
 pub(super) struct Compiler<'t> {
@@ -457,7 +459,7 @@ impl<'t> Compiler<'t> {
         let Some(text) = text else { return Ok(None) };
         let duration = text.get_ref().parse::<jiff::SignedDuration>().ok();
         let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
-        match duration.filter(|duration| !duration.is_zero()) {
+        match duration.filter(|duration| !duration.is_zero() && *duration <= TIME_MAX) {
             Some(duration) => Ok(Some(duration)),
             None => Err(self.error(key, text.span(), "a time such as `30s`, `5m` or `36h` was expected")),
         }

@@ -223,6 +223,10 @@ fn faults_name_profile_key_and_line() {
         ),
         ("topic = \"a/{id}\"\ncolour = 1", "5 profile `p`: unknown field `colour`"),
         ("topic = \"a/{id}\"\nconnected = [\"1\"]\ngrace = \"soon\"", "6 profile `p`: grace: a time"),
+        (
+            "topic = \"a/{id}\"\nconnected = [\"1\"]\nstale_after = \"9223372036854775807s\"",
+            "6 profile `p`: stale_after: a time",
+        ),
         ("topic = \"a/{id}\"\nconnected = [\"1\"]\nunit = \"ms\"", "6 profile `p`: unit: `time_at`"),
         (
             "topic = \"a/{id}\"\nconnected = [\"1\"]\nalive = [\"b/{x}\"]",
