@@ -329,7 +329,7 @@ impl Ingest {
         match self.map.learn(device.name.device(), device.state, device.received_at, publish) {
             Applied::Known => self.metrics.store.peer_updates_known.inc(),
             Applied::Refined | Applied::Changed { .. } => {
-                self.note_peer_family(device.name.device());
+                self.note_peers_device(device.name.device());
                 self.metrics.store.peer_updates.inc()
             }
         };

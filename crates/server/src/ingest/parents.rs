@@ -1,7 +1,6 @@
 //! A change of a parent, taken to its children: each is shown again as its own state and the parent's say together.
 
 use super::Ingest;
-use super::families::Families;
 use super::other::{MessageContext, core_event, device_of};
 use super::standing::{DeviceDocument, HeldDevice};
 use super::walks::Purpose;
@@ -40,11 +39,20 @@ impl Ingest {
         self.known_nodes_run();
     }
 
-    /// Notes the parent of a device that another instance has found.
-    pub(super) fn note_peer_family(&mut self, device: Device<'_>) {
-        if self.formats.have_parents() {
-            let held = self.held(device);
-            held.iter().for_each(|held| note_parent(&mut self.families, device, held));
+    /// Notes the parent of a device that another instance has found, and starts its clock. Nobody tells of its end if its node has
+    /// gone.
+    pub(super) fn note_peers_device(&mut self, device: Device<'_>) {
+        if !self.formats.have_parents() && !self.formats.have_timings() {
+            return;
+        }
+        let Some(held) = self.held(device) else { return };
+        if let Some(source) = held.source() {
+            self.start_silence_unless_it_runs(device, source);
+        }
+        if let Some(parent) = DeviceDocument::of(&held).parent() {
+            let parent = device_of(&parent);
+            self.families.note(device, parent);
+            self.silence_client(device, held.source(), parent);
         }
     }
 
@@ -152,12 +160,6 @@ impl Ingest {
 
 fn format_name(device: Device<'_>) -> FormatName<'static> {
     FormatName { device_type: device.device_type.to_owned().into(), id: device.id.to_owned().into() }
-}
-
-fn note_parent(families: &mut Families, device: Device<'_>, held: &HeldDevice) {
-    if let Some(parent) = DeviceDocument::of(held).parent() {
-        families.note(device, device_of(&parent));
-    }
 }
 
 /// Whether a device is reached through the parent whose children are shown again.

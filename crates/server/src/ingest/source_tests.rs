@@ -1,7 +1,9 @@
 //! What messages of sources do to the registry.
 
 use super::rig::Rig;
-use presence::{Device, Status};
+use crate::registry::Record;
+use presence::{Device, DeviceName, Status};
+use store::StoredDevice;
 
 const ON: Option<(Status, bool)> = Some((Status::Connected, false));
 const STALE: Option<(Status, bool)> = Some((Status::Connected, true));
@@ -44,6 +46,49 @@ fn clients_of_a_node_that_has_gone_are_stale_until_a_message() {
     client(&mut rig, "n1", "b", SECOND + 90_000);
     rig.send("$SYS/brokers", "n1", false);
     assert_eq!(rig.shown("mqtt", "b"), ON);
+}
+
+/// What an instance of a profile's or a source's has learned of a device, as another one reads it in the store.
+fn stored(rig: &Rig, device: Device<'_>) -> StoredDevice {
+    let read = |record: Record<'_>| (record.state.clone(), record.reception.received_at);
+    let (state, received_at) = rig.map.read_opened(device, read).unwrap();
+    StoredDevice { name: DeviceName::of(device), state, received_at }
+}
+
+#[test]
+fn a_client_that_another_instance_has_seen_at_a_node_that_has_gone_is_stale() {
+    let (mut rig, mut peer) = (Rig::of_source("emqx"), Rig::of_source("emqx"));
+    let connected = |id: &str| {
+        let topic = format!("$SYS/brokers/n2/clients/{id}/connected");
+        (topic, format!(r#"{{"clientid":"{id}","connected_at":{SECOND}}}"#))
+    };
+    let ((topic_a, a), (topic_b, b)) = (connected("a"), connected("b"));
+    rig.send(&topic_a, &a, false);
+    rig.send("$SYS/brokers", "n1", true);
+    peer.send(&topic_b, &b, false);
+    rig.ingest.apply_peer_update(stored(&peer, Device { device_type: "mqtt", id: "b" }));
+    assert_eq!(["a", "b"].map(|id| rig.shown("mqtt", id)), [STALE, STALE]);
+    rig.send(&topic_b, &b, false);
+    assert_eq!(rig.shown("mqtt", "b"), ON);
+}
+
+#[test]
+fn a_device_that_only_another_instance_has_met_becomes_stale_too() {
+    let profile = r#"
+[[profile]]
+name = "lamps"
+topic = "lamp/{id}"
+type = "lamp"
+connected = ["on"]
+disconnected = ["off"]
+stale_after = "1h"
+"#;
+    let (mut rig, mut peer) = (Rig::of_profile(profile), Rig::of_profile(profile));
+    peer.send("lamp/a", "on", false);
+    rig.ingest.apply_peer_update(stored(&peer, Device { device_type: "lamp", id: "a" }));
+    assert_eq!(rig.shown("lamp", "a"), ON);
+    rig.after(3_601);
+    assert_eq!(rig.shown("lamp", "a"), STALE);
 }
 
 #[test]
