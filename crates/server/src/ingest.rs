@@ -4,6 +4,7 @@
 
 mod broker;
 mod clocks;
+mod containment;
 mod families;
 mod links;
 #[cfg(test)]
@@ -71,6 +72,8 @@ pub struct Ingest {
     sampler: Sampler,
     /// Messages about devices that would be forgotten again.
     expired: Cell<u64>,
+    /// Whether a message is being read, so that the registry is as the message before has left it.
+    is_reading: bool,
 }
 
 impl Ingest {
@@ -98,6 +101,7 @@ impl Ingest {
             tallies: HashMap::new(),
             sampler: Sampler::default(),
             expired: Cell::default(),
+            is_reading: false,
         }
     }
 
@@ -188,7 +192,7 @@ impl Ingest {
                 return BatchResult::No;
             }
             match packet::publish(&frame, batch.version) {
-                Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
+                Ok(publish) => self.apply_or_skip(&publish, &arrivals, &mut tally),
                 Err(_malformed) => self.metrics.undecodable("malformed_packet"),
             }
             messages += 1;
@@ -206,7 +210,7 @@ impl Ingest {
         tally.retained += u64::from(publish.retained);
         if !self.formats.of_link(arrivals.link).are_platform_only() {
             let formats = Arc::clone(self.formats.of_link(arrivals.link));
-            match formats.route(publish.topic, publish.payload, publish.retained) {
+            match self.reading(|| formats.route(publish.topic, publish.payload, publish.retained)) {
                 Routed::Platform => {}
                 Routed::Other(source, decoded) => {
                     return self.apply_other((source, decoded), publish, arrivals, tally);
@@ -221,7 +225,7 @@ impl Ingest {
             self.metrics.messages_of_others.inc();
             return;
         }
-        match iot_platform::decode(publish.topic, publish.payload) {
+        match self.reading(|| iot_platform::decode(publish.topic, publish.payload)) {
             PlatformMessage::Event { device, event, client_id, flaws } => {
                 self.flaws(&flaws, &event, publish, arrivals.at);
                 if client_id == ClientIdMatch::Foreign {

@@ -252,7 +252,7 @@ impl Ingest {
     ) -> Applied {
         let Some((shown, recording)) = showing else { return Applied::Known };
         let device = device_of(&event.device);
-        let payload = status::pack(context.source, event, &shown, context.payload);
+        let payload = self.reading(|| status::pack(context.source, event, &shown, context.payload));
         let event = core_event(&shown.key, payload);
         let applied = self.apply_event(locked, event, context.arrival, recording);
         if applied != Applied::Known {
@@ -262,7 +262,7 @@ impl Ingest {
     }
 
     /// A refused login goes into the history of a device that is known.
-    fn record(&self, event: &Event<'_>, context: &MessageContext<'_>) {
+    fn record(&mut self, event: &Event<'_>, context: &MessageContext<'_>) {
         let device = device_of(&event.device);
         if event.kind != FormatKind::Refusal || self.map.read(device, |_| ()).is_none() {
             self.pass_over(context.source, "recorded_nowhere");
@@ -270,7 +270,7 @@ impl Ingest {
         }
         let time = event.time.unwrap_or(context.delivery.received);
         let key = Key { session: time, kind: FormatKind::Refusal, time };
-        let payload = status::pack(context.source, event, &key.into(), context.payload);
+        let payload = self.reading(|| status::pack(context.source, event, &key.into(), context.payload));
         let entry = PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, payload) };
         self.events.push(device, entry, context.arrival.at);
         self.feed.failed_logins.add(device);
