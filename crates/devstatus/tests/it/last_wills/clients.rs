@@ -80,6 +80,20 @@ impl Fate {
         }
     }
 
+    /// Whether another client takes over.
+    pub fn is_taken_over(self) -> bool {
+        match self {
+            Self::TakenOver | Self::TakenOverAndKilled | Self::HangingAndTakenOver => true,
+            Self::Untouched
+            | Self::Killed
+            | Self::KilledAndBack
+            | Self::TimedOut
+            | Self::TimedOutAndBack
+            | Self::LeftAndBack
+            | Self::Dropped => false,
+        }
+    }
+
     /// The cause that the broker's log gives for the end in the first act.
     pub fn logged_cause(self) -> Option<&'static str> {
         match self {
