@@ -118,6 +118,18 @@ pub fn resolve(
     }
 }
 
+/// Decides what a message means that says that a device is gone. It counts although the device is disconnected already: what is held
+/// must tell that the device was removed since.
+pub fn resolve_removal(event: &Event<'_>, delivery: Delivery, held: &Held<'_>) -> Resolution {
+    match resolve(event, delivery, Some(held), None) {
+        Resolution::Confirm => {
+            let session = arrival::next(delivery.received, Some(held));
+            Resolution::Renew(Key { session, kind: EventKind::Disconnect, time: held.key.time })
+        }
+        resolution => resolution,
+    }
+}
+
 /// Which rule decides what a sign of life means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AliveRule {

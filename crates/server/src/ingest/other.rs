@@ -298,8 +298,11 @@ impl Ingest {
             parent: None,
         };
         let standing = DeviceAndParent::of(held.as_ref(), None);
-        let resolution =
-            standing.decide(|held, parent| order::resolve(&event, context.delivery, held, parent));
+        let Some(resolution) =
+            standing.decide(|held, _| Some(order::resolve_removal(&event, context.delivery, held?)))
+        else {
+            return;
+        };
         let showing = self.resolved(&event, resolution, &standing, context);
         self.show(&event, showing, locked.knowing(held.map(HeldDevice::into_state)), context);
         let device = device_of(name);

@@ -2,6 +2,7 @@
 
 use super::rig::Rig;
 use crate::registry::Record;
+use formats::status;
 use presence::{Device, DeviceName, Status};
 use store::StoredDevice;
 
@@ -235,6 +236,32 @@ fn a_device_that_its_source_removes_waits_to_be_forgotten_unless_it_is_a_parent(
     assert_eq!(rig.shown("zigbee", "plug"), OFF);
     let removed: Vec<String> = rig.map.take_removed(9).into_iter().map(|name| name.id.into()).collect();
     assert_eq!(removed, ["plug"]);
+}
+
+#[test]
+fn a_disconnected_device_of_which_no_cause_is_known_shows_that_it_was_removed() {
+    let profile = r#"
+[[profile]]
+name = "boiler"
+topic = "plant/{id}/link"
+type = "boiler"
+connected = ["up"]
+disconnected = ["down"]
+"#;
+    let mut rig = Rig::of_profile(profile);
+    let boiler = Device { device_type: "boiler", id: "b-7" };
+    let is_removed = |rig: &Rig| {
+        let document = rig.map.read(boiler, |record| record.resolve().event.payload.document().to_vec());
+        status::read(&document.unwrap()).unwrap().is_removed()
+    };
+    for before in ["down", "up"] {
+        rig.send("plant/b-7/link", before, true);
+        rig.send("plant/b-7/link", "", false);
+        assert!(is_removed(&rig), "{before}");
+        assert_eq!(rig.shown("boiler", "b-7"), OFF);
+    }
+    rig.send("plant/b-7/link", "up", false);
+    assert!(!is_removed(&rig), "it is back");
 }
 
 #[test]
