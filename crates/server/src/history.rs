@@ -101,10 +101,19 @@ impl EventQueue {
 
     /// Drops the events of forgotten devices that were received before.
     pub fn drop_forgotten(&self, forgotten: &ForgottenDevices<'_>) {
+        self.keep(|entry| !forgotten.covers(entry.device(), entry.received_at));
+    }
+
+    /// Drops the events of a device that is being forgotten: written after that, they would bring it back.
+    pub fn drop_device(&self, device: Device<'_>) {
+        self.keep(|entry| entry.device() != device);
+    }
+
+    fn keep(&self, is_kept: impl Fn(&HistoryEvent) -> bool) {
         let mut waiting = self.waiting.lock();
         let (before, mut bytes) = (waiting.events.len(), 0);
         waiting.events.retain(|entry| {
-            let is_kept = !forgotten.covers(entry.device(), entry.received_at);
+            let is_kept = is_kept(entry);
             bytes += if is_kept { entry.size_bytes() } else { 0 };
             is_kept
         });

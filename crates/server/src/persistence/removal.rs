@@ -44,8 +44,7 @@ impl Writer {
         let is_shared = self.health.peer_health() != PeerHealth::Off;
         // Where only some devices are held, what is read from the store meanwhile would come back.
         if !is_shared && !self.map.is_limited() {
-            self.map
-                .forget_device(device, |record| self.feed.publish_removal(record, RemovalReason::Forgotten));
+            self.map.forget_device(device, |record| self.show_forgotten(record));
         }
         let deleted = match timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await {
             Ok(Ok(())) => Ok(()),
@@ -61,6 +60,7 @@ impl Writer {
         }
         if !is_shared && self.map.is_limited() {
             self.map.forget_device(device, |_| ());
+            self.events.drop_device(device);
         }
         self.metrics.store.devices_forgotten.inc();
         tracing::info!(device_type, id, "a device is forgotten because an administrator asked for it");
@@ -86,9 +86,7 @@ impl Writer {
                 // Each instance drops it when the tombstone comes with the changes.
                 !self.map.read(device, is_back).unwrap_or_default()
             } else {
-                self.map.forget_removed(device, is_back, |record| {
-                    self.feed.publish_removal(record, RemovalReason::Forgotten)
-                })
+                self.map.forget_removed(device, is_back, |record| self.show_forgotten(record))
             };
             if !is_gone {
                 continue;
@@ -103,6 +101,15 @@ impl Writer {
             }
             self.metrics.store.devices_forgotten.inc();
         }
+    }
+}
+
+impl Writer {
+    /// What came of a device since the flush is forgotten with it, its events, too. Its shard is locked, so no further ones come
+    /// meanwhile.
+    fn show_forgotten(&self, record: &Record<'_>) {
+        self.events.drop_device(record.device());
+        self.feed.publish_removal(record, RemovalReason::Forgotten);
     }
 }
 

@@ -162,6 +162,8 @@ impl Writer {
             }
         }
         self.flush(&stop).await;
+        // The next start knows nothing of those.
+        self.forget_removed().await;
     }
 
     fn followers(&self) -> Followers {

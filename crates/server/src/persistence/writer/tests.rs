@@ -1,6 +1,7 @@
 //! How changes and events are put into batches, and what becomes of those that a store does not take.
 
 mod order;
+mod removal;
 mod tidying;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
