@@ -9,7 +9,9 @@ use presence::payload::{Operation, Payload, Piece, WordSearch};
 use std::net::Ipv4Addr;
 
 use crate::iot_platform::CLIENT_ADDRESS;
-pub use crate::iot_platform::{Details, StatusLine, close_code, details, ipv4, summary};
+pub use crate::iot_platform::{
+    Details, StatusLine, UnpackedDetails, close_code, details, ipv4, summary, traffic,
+};
 
 /// The name of the source that a message is from.
 pub fn source(message: &Payload) -> &str {

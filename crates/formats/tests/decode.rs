@@ -267,13 +267,12 @@ fn numbers_may_be_text_and_texts_numbers_where_the_meaning_is_plain() {
     for neither in ["2", r#""yes""#, r#""""#, "null", "{}"] {
         assert_eq!(secure(neither), None, "{neither}");
     }
-    let details = iot_platform::details(
-        br#"{"ClientID":7,"Reason":91,"Protocol":4,"ReadBytes":"107","ReadMsg":"18446744073709551615","WriteBytes":7.0,"WriteMsg":-7}"#,
-    );
+    let message = br#"{"ClientID":7,"Reason":91,"Protocol":4,"ReadBytes":"107","ReadMsg":"18446744073709551615","WriteBytes":7.0,"WriteMsg":-7}"#;
+    let (details, traffic) = (iot_platform::details(message), iot_platform::traffic(message));
     assert_eq!((details.client_id.as_deref(), details.reason.as_deref()), (Some("7"), Some("91")));
-    assert_eq!((details.protocol.as_deref(), details.traffic.read_bytes()), (Some("4"), Some(107)));
-    assert_eq!((details.traffic.read_messages(), details.traffic.write_bytes()), (Some(u64::MAX), Some(7)));
-    assert_eq!(details.traffic.write_messages(), None);
+    assert_eq!((details.protocol.as_deref(), traffic.read_bytes()), (Some("4"), Some(107)));
+    assert_eq!((traffic.read_messages(), traffic.write_bytes()), (Some(u64::MAX), Some(7)));
+    assert_eq!(traffic.write_messages(), None);
 }
 
 #[test]

@@ -16,11 +16,9 @@ pub struct Details<'a> {
     pub secure: Option<bool>,
     /// Why the session ended, in the platform's words.
     pub reason: Option<Cow<'a, str>>,
-    pub traffic: Traffic<'a>,
 }
 
-/// What the platform read from the client in a session that ended, and wrote to it. Few answers show it, so it is read when it is
-/// asked for.
+/// What the platform read from the client in a session that ended, and wrote to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Traffic<'a> {
     read_bytes: Option<&'a str>,
@@ -39,16 +37,23 @@ pub fn details(payload: &[u8]) -> Details<'_> {
         "Protocol" => details.protocol = text(value),
         "Secure" => details.secure = fields::flag(Some(value.json)),
         "Reason" => details.reason = text(value),
-        "ReadBytes" => details.traffic.read_bytes = Some(value.json),
-        "ReadMsg" => details.traffic.read_messages = Some(value.json),
-        "WriteBytes" => details.traffic.write_bytes = Some(value.json),
-        "WriteMsg" => details.traffic.write_messages = Some(value.json),
         _ => {}
     });
     match taken {
         Some(()) => details,
         None => serde_json::from_str(json).map_or_else(|_| Details::default(), Details::of),
     }
+}
+
+/// The same of what was read and written.
+pub fn traffic(payload: &[u8]) -> Traffic<'_> {
+    let fields = std::str::from_utf8(payload).ok().and_then(|json| Fields::read(json).ok());
+    fields.map_or_else(Traffic::default, |fields| Traffic {
+        read_bytes: fields.read_bytes,
+        read_messages: fields.read_msg,
+        write_bytes: fields.write_bytes,
+        write_messages: fields.write_msg,
+    })
 }
 
 /// A text that is not empty, or a number as it is written.
@@ -66,12 +71,6 @@ impl<'a> Details<'a> {
             protocol: text(fields.protocol),
             secure: fields::flag(fields.secure),
             reason: text(fields.reason),
-            traffic: Traffic {
-                read_bytes: fields.read_bytes,
-                read_messages: fields.read_msg,
-                write_bytes: fields.write_bytes,
-                write_messages: fields.write_msg,
-            },
         }
     }
 }
@@ -108,10 +107,6 @@ mod tests {
             "Protocol",
             "Secure",
             "Reason",
-            "ReadBytes",
-            "ReadMsg",
-            "WriteBytes",
-            "WriteMsg",
             "Action",
             "Cl\\u0069entID",
         ]);

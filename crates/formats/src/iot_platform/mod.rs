@@ -7,13 +7,15 @@ mod message;
 mod repair;
 mod shorten;
 pub(crate) mod time;
+mod unpacked;
 
-pub use self::details::{Details, Traffic, details};
+pub use self::details::{Details, Traffic, details, traffic};
 pub(crate) use self::message::CLIENT_ADDRESS;
 pub use self::message::{
     ALL_DEVICES, PAYLOAD_MAX_BYTES, STORED_MAX_BYTES, StatusLine, decode, devices_of, ipv4, summary, topic,
     type_in_topic,
 };
+pub use self::unpacked::{FieldTexts, UnpackedDetails};
 use presence::{Device, PresenceEvent};
 
 /// What a message turned out to be.

@@ -85,7 +85,7 @@ impl EventView {
     pub fn of(row: HistoryRow) -> Self {
         let HistoryRow { sequence, event, received_at, is_first_seen: _ } = row;
         let message = event.payload.document();
-        let details = held::details(&message);
+        let (details, traffic) = (held::details(&message), held::traffic(&message));
         let owned = |text: Cow<'_, str>| text.into_owned();
         let is_connect = event.kind == EventKind::Connect;
         let source = event.payload.source();
@@ -116,10 +116,10 @@ impl EventView {
                 None => code.map(close_code::cause_class),
             },
             address: details.address.map(owned),
-            read_bytes: details.traffic.read_bytes(),
-            read_messages: details.traffic.read_messages(),
-            write_bytes: details.traffic.write_bytes(),
-            write_messages: details.traffic.write_messages(),
+            read_bytes: traffic.read_bytes(),
+            read_messages: traffic.read_messages(),
+            write_bytes: traffic.write_bytes(),
+            write_messages: traffic.write_messages(),
             received_at: received_at.rfc3339(),
         }
     }

@@ -50,7 +50,7 @@ impl<'a> From<DeviceView<'a>> for RetainedView<'a> {
 
 /// The text that a broker retains of a device.
 pub fn retained_device(context: &Context, device: &Snapshot) -> Vec<u8> {
-    let message = device.document();
-    let view = RetainedView::from(Viewer::of(context).view(device, &message));
+    let details = device.details();
+    let view = RetainedView::from(Viewer::of(context).view(device, &details));
     serde_json::to_vec(&view).expect("texts and numbers are JSON")
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::describe::ToSchema;
-use formats::held::{self, close_code};
+use formats::held::{self, UnpackedDetails, close_code};
 use formats::status::{self, Raw};
 use presence::contact::{self, ContactPolicy};
 use presence::time_text::TimeText;
@@ -232,14 +232,14 @@ impl<'a> Viewer<'a> {
         &self.freshness
     }
 
-    /// The device of a snapshot, whose deciding message is this.
-    pub fn view<'d>(&self, snapshot: &'d Snapshot, message: &'d [u8]) -> DeviceView<'d> {
+    /// The device of a snapshot, whose deciding message says this.
+    pub fn view<'d>(&self, snapshot: &'d Snapshot, unpacked: &'d UnpackedDetails) -> DeviceView<'d> {
         let Snapshot { device_type, id, status, event, latest, .. } = snapshot;
-        let details = held::details(message);
+        let details = unpacked.read();
         let is_off = *status == Status::Disconnected;
         let source = event.payload.source();
         // Of other sources the key of a session is no time that anybody sent, and there are no close codes.
-        let document = source.and_then(|_| status::read(message));
+        let document = source.and_then(|_| status::read(unpacked.document()?));
         let code = event.close_code;
         let code = (is_off && source.is_none()).then_some(code);
         let cause = match &document {
@@ -250,6 +250,9 @@ impl<'a> Viewer<'a> {
             Some(_) => document.as_ref().and_then(status::StatusDocument::connect_moment),
             None => Some(event.session),
         };
+        let since = event.time.rfc3339();
+        // Often several times of a device are one, and writing one takes longer than comparing.
+        let written = |time: Moment| if time == event.time { since } else { time.rfc3339() };
         DeviceView {
             source: Some(Cow::Borrowed(held::source(&event.payload))),
             message: None,
@@ -260,7 +263,7 @@ impl<'a> Viewer<'a> {
             id: Cow::Borrowed(id),
             status: (*status).into(),
             expectation: self.expectation(snapshot),
-            since: event.time.rfc3339(),
+            since,
             address: details.address,
             close_code: code,
             reason: details.reason.filter(|_| is_off),
@@ -270,13 +273,13 @@ impl<'a> Viewer<'a> {
                 None => code.map(close_code::cause_class),
             },
             session: (event.kind != EventKind::Request).then(|| SessionView {
-                connect_time: connect_time.and_then(Moment::rfc3339),
+                connect_time: connect_time.and_then(written),
                 protocol: details.protocol,
                 secure: details.secure,
             }),
             last_event: Some(LastEventView {
                 event: latest.kind.word(),
-                time: latest.time.rfc3339(),
+                time: written(latest.time),
                 close_code: latest.close_code.filter(|_| source.is_none()),
             }),
             provenance: Some(if snapshot.inferred {

@@ -123,8 +123,8 @@ pub fn past_change(
     previous: Option<Status>,
     viewer: &Viewer<'_>,
 ) -> Bytes {
-    let message = device.document();
-    let device = viewer.view(device, &message);
+    let details = device.details();
+    let device = viewer.view(device, &details);
     block(Some(id), "change", |text| {
         device.write_open(text);
         previous_status(text, previous.map(StatusView::from));
@@ -139,9 +139,9 @@ pub fn change_data(
     refusal: Option<&HistoryRow>,
     viewer: &Viewer<'_>,
 ) -> Box<RawValue> {
-    let message = device.document();
+    let details = device.details();
     let change =
-        ChangeView { device: viewer.view(device, &message), previous_status: previous.map(StatusView::from) };
+        ChangeView { device: viewer.view(device, &details), previous_status: previous.map(StatusView::from) };
     let view = WebhookDataView { change, refusal: refusal.map(RefusalView::of) };
     serde_json::value::to_raw_value(&view).expect("texts and numbers are JSON")
 }
@@ -155,7 +155,7 @@ pub fn without_id(block: &Bytes) -> Bytes {
 }
 
 pub fn device(device: &Snapshot, viewer: &Viewer<'_>) -> Bytes {
-    block(None, "device", |text| viewer.view(device, &device.document()).write(text))
+    block(None, "device", |text| viewer.view(device, &device.details()).write(text))
 }
 
 pub fn snapshot_complete(id: StreamPosition, devices: u64) -> Bytes {

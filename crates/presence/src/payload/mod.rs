@@ -155,6 +155,21 @@ impl Piece {
     pub const fn of(text: &str) -> Self {
         Self(op::FIRST_PIECE + dictionary::number(text.as_bytes()))
     }
+
+    /// The piece with this number, which there need not be.
+    pub const fn numbered(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// A number for each piece, for tables of what they mean.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The text that it stands for; `None`: there is no such piece.
+    pub fn text(self) -> Option<&'static str> {
+        unpack::piece(self.0)
+    }
 }
 
 /// The longest name of a source.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Arrival, Provenance, Record};
 use crate::freshness::RoundNumber;
-use formats::held;
+use formats::held::{self, UnpackedDetails};
 use presence::query::{Filter, Position, Traits};
 use presence::{Device, DeviceName, DeviceState, EventKind, Moment, PresenceEvent, Status, UnixSeconds};
 
@@ -111,6 +111,11 @@ impl Snapshot {
         self.event.payload.document()
     }
 
+    /// What the deciding message says beside the status.
+    pub fn details(&self) -> UnpackedDetails {
+        UnpackedDetails::of(&self.event.payload)
+    }
+
     /// The source of the deciding message.
     pub fn source(&self) -> &str {
         held::source(&self.event.payload)
@@ -132,7 +137,7 @@ impl Snapshot {
         if let Some(address) = held::ipv4(&self.event.payload) {
             return Some(address.into());
         }
-        held::details(&self.document()).address?.parse().ok()
+        self.details().read().address?.parse().ok()
     }
 
     /// The word for why the device is disconnected; `None` while it is connected.

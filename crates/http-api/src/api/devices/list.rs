@@ -11,6 +11,7 @@ use futures_util::stream;
 use serde::Serialize;
 
 use crate::describe::{self, ToSchema};
+use formats::held::UnpackedDetails;
 use http_views::context::Context;
 use http_views::devices::format::ListFormat;
 use http_views::devices::view::{DeviceView, Viewer};
@@ -132,6 +133,7 @@ async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
     let mut text = Vec::with_capacity(PAGE_BYTES);
     text.extend_from_slice(b"{\"devices\":[");
     let (mut written, mut bytes) = (0, 0);
+    let mut details = UnpackedDetails::default();
     let mut part = query.clone();
     let next = loop {
         part.limit = query.limit - written;
@@ -145,9 +147,9 @@ async fn page(context: &Context, query: &Query) -> Result<Response, Error> {
             if written > 0 {
                 text.push(b',');
             }
-            let message = device.document();
-            viewer.view(device, &message).write(&mut text);
-            bytes += message.len();
+            details = details.replaced_by(&device.event.payload);
+            viewer.view(device, &details).write(&mut text);
+            bytes += details.bytes();
             written += 1;
         }
         if found.next.is_none() || written >= query.limit || bytes > PAGE_MAX_BYTES {
@@ -203,8 +205,10 @@ fn streamed(context: Context, query: Query, format: ListFormat, at_once: usize) 
                 return Some((Err(io::Error::other("the store cannot be read")), rest));
             };
             let mut text = std::mem::take(&mut rest.head).as_bytes().to_vec();
+            let mut details = UnpackedDetails::default();
             for device in &page.devices {
-                format.write(&viewer.view(device, &device.document()), &mut text);
+                details = details.replaced_by(&device.event.payload);
+                format.write(&viewer.view(device, &details), &mut text);
             }
             if page.next.is_some() {
                 query.after = page.next;

@@ -162,9 +162,9 @@ impl LookupBody {
                 if self.written > 0 {
                     text.push(b',');
                 }
-                let message = snapshot.as_ref().map(Snapshot::document);
-                let view = match (&snapshot, &message) {
-                    (Some(snapshot), Some(message)) => viewer.view(snapshot, message),
+                let details = snapshot.as_ref().map(Snapshot::details);
+                let view = match (&snapshot, &details) {
+                    (Some(snapshot), Some(details)) => viewer.view(snapshot, details),
                     _ => viewer.unknown(self.names[self.written].device()),
                 };
                 view.write(&mut text);

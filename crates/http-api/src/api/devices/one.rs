@@ -59,10 +59,11 @@ pub fn answer(viewer: &Viewer, device: Device<'_>, known: Option<&Snapshot>) -> 
     let mut body = Vec::new();
     match known {
         Some(snapshot) => {
-            let message = snapshot.message();
-            // The IoT platform's is at `/{type}/{id}`.
-            let raw = snapshot.event.payload.source().and_then(|_| MessageView::of(&message));
-            DeviceView { message: raw, ..viewer.view(snapshot, &message) }.write(&mut body);
+            // The message itself is shown of other sources: the IoT platform's is at `/{type}/{id}`.
+            let message = snapshot.event.payload.source().map(|_| snapshot.message());
+            let details = snapshot.details();
+            let message = message.as_deref().and_then(MessageView::of);
+            DeviceView { message, ..viewer.view(snapshot, &details) }.write(&mut body);
         }
         None => viewer.unknown(device).write(&mut body),
     }
