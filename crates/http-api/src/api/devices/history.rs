@@ -146,10 +146,10 @@ fn totals(kept: Duration, believed: Vec<PresenceEvent>, rows: &[HistoryRow]) -> 
 }
 
 /// Of sources whose messages do not say when a session began, each end belongs to the beginning before it: there the key of a
-/// session only orders events.
+/// session only orders events. An end that is both kept and believed, or of which a later message said more, is one.
 fn with_times_of_sessions(mut events: Vec<PresenceEvent>) -> Vec<PresenceEvent> {
     events.sort_by_key(|event| event.session);
-    let mut began = None;
+    let (mut began, mut ended) = (None, None);
     for event in &mut events {
         if event.payload.source().is_none() {
             continue;
@@ -162,7 +162,9 @@ fn with_times_of_sessions(mut events: Vec<PresenceEvent>) -> Vec<PresenceEvent> 
                 began = Some(event.session);
             }
             EventKind::Disconnect | EventKind::Takeover => {
-                event.session = said.or(began.take()).unwrap_or(event.time);
+                let again = ended.filter(|(_, time)| *time == event.time).map(|(session, _)| session);
+                event.session = said.or(began.take()).or(again).unwrap_or(event.time);
+                ended = Some((event.session, event.time));
             }
             EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => {}
         }
@@ -255,9 +257,11 @@ mod tests {
             event(EventKind::Disconnect, 5, 4),
             event(EventKind::Connect, 31, 30),
         ];
-        let shown = with_times_of_sessions(events);
+        // What is kept is believed, too, and a later message said why it ended.
+        let again = [event(EventKind::Disconnect, 21, 20), event(EventKind::Disconnect, 22, 20)];
+        let shown = with_times_of_sessions([events, again.to_vec()].concat());
         let shown: Vec<_> = shown.iter().map(|event| (event.session, event.time)).collect();
-        let expected = [(4, 4), (10, 10), (10, 20), (30, 30)];
+        let expected = [(4, 4), (10, 10), (10, 20), (10, 20), (10, 20), (30, 30)];
         assert_eq!(shown, expected.map(|(session, time)| (moment(session), moment(time))));
     }
 }
