@@ -104,7 +104,7 @@ bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) growth --devices 10000000 --rounds 3 --svg tools/bench/growth.svg
 	$(BENCH) ingest
 	$(BENCH) lookup
-	$(BENCH) latency --devices 10000000 --rounds 3
+	$(BENCH) latency --devices 10000000 --rounds 15
 	$(BENCH) auth
 	$(BENCH) list --devices 1000000 --rounds 3
 	$(BENCH) memory --rounds 3
@@ -134,7 +134,7 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) growth
 	$(SMOKE) ingest
 	$(SMOKE) lookup --seconds 1 --connections 8
-	$(SMOKE) latency --seconds 1 --connections 4
+	$(SMOKE) latency --millis 100 --connections 4
 	$(SMOKE) auth --seconds 1 --connections 8
 	$(SMOKE) list --requests 50
 	$(SMOKE) memory

@@ -146,7 +146,7 @@ fn measure(
 }
 
 /// Asks for devices from all over the range; returns the answer of middle length.
-fn check(service: &Service, devices: u32) -> Outcome<Answer> {
+pub fn check(service: &Service, devices: u32) -> Outcome<Answer> {
     let client = Client::new();
     let mut answers = Vec::new();
     for device in (0..devices).step_by((devices / CHECKED).max(1) as usize) {
@@ -169,7 +169,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// Starts it with the same body, and headers that take as many bytes.
-    fn start(workers: usize, like: &Answer, certificate: Option<&Certificate>) -> Outcome<Self> {
+    pub fn start(workers: usize, like: &Answer, certificate: Option<&Certificate>) -> Outcome<Self> {
         // A first start shows how many bytes its own headers take, the second one fills up what is missing.
         let plain = Self::start_padded(workers, like, certificate, None)?;
         let own = Client::new().ask(&plain.url)?.header_bytes();

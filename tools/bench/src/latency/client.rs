@@ -14,6 +14,8 @@ use crate::{Outcome, http};
 /// What an answer takes at most.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 const EVENTS_AT_ONCE: usize = 64;
+/// What was due within such a time is looked at by itself, too.
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// When a lookup is due.
 #[derive(Clone, Copy)]
@@ -28,8 +30,8 @@ pub enum Pace {
 pub struct Took {
     /// Lookups that were answered in a second.
     pub rate: f64,
-    /// Microseconds from when each was due.
-    pub micros: Vec<f64>,
+    /// Microseconds from when each was due, window by window.
+    pub windows: Vec<Vec<f64>>,
 }
 
 pub struct Client {
@@ -63,9 +65,9 @@ impl Client {
     }
 
     /// Asks for so long, and waits for the answers to what was due by then.
-    pub fn ask(&mut self, pace: Pace, seconds: u32) -> Outcome<Took> {
+    pub fn ask(&mut self, pace: Pace, time: Duration) -> Outcome<Took> {
         let began = Instant::now();
-        let end = began + Duration::from_secs(seconds.into());
+        let end = began + time;
         let of_all = match pace {
             Pace::AsAnswered => Duration::ZERO,
             Pace::EachSecond(rate) => Duration::from_secs_f64(1.0 / rate.max(1.0)),
@@ -74,7 +76,8 @@ impl Client {
         for (number, connection) in (0..).zip(&mut self.connections) {
             connection.due = began + of_all * number;
         }
-        let mut micros = Vec::new();
+        let (mut windows, mut answered) =
+            (vec![Vec::new(); time.div_duration_f64(WINDOW).ceil() as usize], 0);
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; EVENTS_AT_ONCE];
         loop {
             let is_over = self.send_due(end)?;
@@ -86,7 +89,10 @@ impl Client {
                 let connection = &mut self.connections[event.data.u64() as usize];
                 if connection.read_answer()? {
                     let now = Instant::now();
-                    micros.push(now.duration_since(connection.due).as_secs_f64() * 1e6);
+                    let window = connection.due.duration_since(began).div_duration_f64(WINDOW) as usize;
+                    let micros = now.duration_since(connection.due).as_secs_f64() * 1e6;
+                    windows.get_mut(window).into_iter().for_each(|window| window.push(micros));
+                    answered += 1;
                     connection.due = match pace {
                         Pace::AsAnswered => now,
                         Pace::EachSecond(_) => connection.due + interval,
@@ -94,7 +100,7 @@ impl Client {
                 }
             }
         }
-        Ok(Took { rate: micros.len() as f64 / began.elapsed().as_secs_f64(), micros })
+        Ok(Took { rate: f64::from(answered) / began.elapsed().as_secs_f64(), windows })
     }
 
     /// Sends what is due; `true`: nothing more is before the end, and everything has been answered.
@@ -138,9 +144,10 @@ impl Connection {
 }
 
 fn content_length(head: &[u8]) -> Outcome<usize> {
-    let name = b"content-length: ";
-    let at = memmem::find(head, name).ok_or("an answer does not say how long it is")?;
-    let digits = head[at + name.len()..].split(|byte| *byte == b'\r').next().unwrap_or_default();
+    // Servers write the name in two ways.
+    let at = memmem::find(head, b"ontent-length: ").or_else(|| memmem::find(head, b"ontent-Length: "));
+    let value = &head[at.ok_or("an answer does not say how long it is")? + b"ontent-length: ".len()..];
+    let digits = value.split(|byte| *byte == b'\r').next().unwrap_or_default();
     Ok(std::str::from_utf8(digits)?.parse()?)
 }
 
@@ -151,6 +158,7 @@ mod tests {
     #[test]
     fn the_length_of_an_answer_is_read_from_its_head() {
         assert_eq!(content_length(b"HTTP/1.1 200 OK\r\ncontent-length: 319\r\nx: 1").unwrap(), 319);
+        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nContent-Length: 7").unwrap(), 7);
         assert!(content_length(b"HTTP/1.1 200 OK\r\nx: 1").is_err());
     }
 }
