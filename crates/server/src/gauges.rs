@@ -18,14 +18,14 @@ const TYPES_MAX: usize = 200;
 
 /// The state of the service as gauges.
 pub struct Gauges {
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub feed: Arc<Feed>,
 }
 
 impl fmt::Debug for Gauges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The map may hold millions of devices.
+        // The registry may hold millions of devices.
         f.debug_struct("Gauges").finish_non_exhaustive()
     }
 }
@@ -50,18 +50,18 @@ impl Gauges {
         let help = "Devices by type and status; types beyond the first 200 by name together as other";
         let mut family =
             encoder.encode_descriptor("devstatus_type_devices", help, None, MetricType::Gauge)?;
-        if self.map.is_limited() {
+        if self.registry.is_limited() {
             return Ok(());
         }
-        let types = self.map.totals_by_type(None, TYPES_MAX);
+        let types = self.registry.totals_by_type(None, TYPES_MAX);
         let sum = |of: fn(&Totals) -> u64| types.iter().map(|(_, totals)| of(totals)).sum::<u64>();
         // The types are read while they are counted, so their sum can be ahead of the whole.
-        let all = self.map.totals();
+        let all = self.registry.totals();
         let other = Totals {
             connected: all.connected.saturating_sub(sum(|totals| totals.connected)),
             disconnected: all.disconnected.saturating_sub(sum(|totals| totals.disconnected)),
         };
-        let other = (self.map.types_total() > TYPES_MAX).then_some(("other", other));
+        let other = (self.registry.types_total() > TYPES_MAX).then_some(("other", other));
         for (name, totals) in types.iter().map(|(name, totals)| (&**name, *totals)).chain(other) {
             encode_totals(&mut family, ("type", name), totals)?;
         }
@@ -73,7 +73,7 @@ impl Gauges {
         let mut family =
             encoder.encode_descriptor("devstatus_source_devices", help, None, MetricType::Gauge)?;
         // With a limit, memory does not hold all devices, so their totals are not those of the fleet.
-        let sources = if self.map.is_limited() { Vec::new() } else { self.map.totals_by_source() };
+        let sources = if self.registry.is_limited() { Vec::new() } else { self.registry.totals_by_source() };
         for (name, totals) in &sources {
             encode_totals(&mut family, ("source", &**name), *totals)?;
         }
@@ -92,10 +92,10 @@ fn encode_totals(family: &mut MetricEncoder<'_>, group: (&str, &str), totals: To
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let (totals, state) = (self.map.totals(), self.health.state());
+        let (totals, state) = (self.registry.totals(), self.health.state());
         let devices = [("connected", totals.connected), ("disconnected", totals.disconnected)];
         // Of what is not all, there are no totals.
-        let devices = if self.map.is_limited() { &[][..] } else { &devices[..] };
+        let devices = if self.registry.is_limited() { &[][..] } else { &devices[..] };
         let help = "Devices by status";
         let mut family = encoder.encode_descriptor("devstatus_devices", help, None, MetricType::Gauge)?;
         for (status, devices) in devices {
@@ -107,16 +107,16 @@ impl Collector for Gauges {
         let help = "Ends of sessions that were received live, by the kind of cause";
         let mut family =
             encoder.encode_descriptor("devstatus_disconnects", help, None, MetricType::Counter)?;
-        for (cause, disconnects) in self.map.disconnects_by_cause() {
+        for (cause, disconnects) in self.registry.disconnects_by_cause() {
             ConstCounter::new(disconnects).encode(family.encode_family(&[("cause", cause)])?)?;
         }
-        let held = i64::try_from(self.map.held()).unwrap_or(i64::MAX);
+        let held = i64::try_from(self.registry.held()).unwrap_or(i64::MAX);
         let help = "Devices held in memory";
         let name = "devstatus_map_devices_held";
         ConstGauge::new(held).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "Devices that were evicted because --map-limit was reached";
         let name = "devstatus_map_devices_evicted";
-        let evicted = ConstCounter::new(self.map.evicted());
+        let evicted = ConstCounter::new(self.registry.evicted());
         evicted.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let help = "1 for the state that the population is in";
         let name = "devstatus_population_state";
@@ -136,7 +136,7 @@ impl Collector for Gauges {
         }
         let help = "Devices that were received in the latest round of the population";
         let name = "devstatus_population_devices_replayed";
-        let replayed = ConstGauge::new(i64::try_from(self.map.received_in_round()).unwrap_or(i64::MAX));
+        let replayed = ConstGauge::new(i64::try_from(self.registry.received_in_round()).unwrap_or(i64::MAX));
         replayed.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         let help = "How many changes the slowest stream is behind";
         let lag = encoder.encode_descriptor("devstatus_stream_lag_changes", help, None, MetricType::Gauge)?;
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn types_beyond_the_first_are_counted_together() {
-        let map = Arc::new(DeviceRegistry::default());
+        let registry = Arc::new(DeviceRegistry::default());
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let feed = Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), Metrics::default()));
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
@@ -182,12 +182,12 @@ mod tests {
             let event =
                 PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
             let device_type = &*format!("type-{number:04}");
-            map.apply(Device { device_type, id: "1" }, event, arrival);
+            registry.apply(Device { device_type, id: "1" }, event, arrival);
         }
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Gauges { map, health, feed }));
+        let mut metrics = Registry::default();
+        metrics.register_collector(Box::new(Gauges { registry, health, feed }));
         let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        encode(&mut text, &metrics).unwrap();
         let samples = text.lines().filter(|line| line.starts_with("devstatus_type_devices{")).count();
         assert_eq!(samples, 2 * (TYPES_MAX + 1), "two for each type, and two for the rest");
         assert!(text.contains("devstatus_type_devices{type=\"other\",status=\"connected\"} 3\n"), "{text}");

@@ -29,7 +29,7 @@ use crate::freshness::{Freshness, FreshnessBySource, RoundNumber};
 pub struct Health {
     ready_on: ReadyOn,
     state: RwLock<HealthState>,
-    /// Whether a device that is not in the map may be called never connected: beside the lock, because lookups must not
+    /// Whether a device that is not in the registry may be called never connected: beside the lock, because lookups must not
     /// share one. Once it is true it stays so: later rounds only correct what was missed meanwhile.
     populated: AtomicBool,
     /// Which answers may be out of date because of the broker link; beside the lock for the same reason.
@@ -77,7 +77,7 @@ impl Health {
         if self.links.is_empty() { own } else { self.state_of_links(own) }
     }
 
-    /// Whether a device that is not in the map may be called never connected.
+    /// Whether a device that is not in the registry may be called never connected.
     pub fn populated(&self) -> bool {
         if self.links.is_empty() {
             return self.populated.load(Ordering::Acquire);

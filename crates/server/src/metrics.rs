@@ -81,7 +81,7 @@ pub struct Metrics {
 /// From a message on an idle machine to a backlog of millions.
 const LAG_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0];
 
-/// Times between the socket and the map.
+/// Times between the socket and the registry.
 #[derive(Clone)]
 pub struct Lag(Histogram);
 

@@ -1,4 +1,4 @@
-//! The concurrent map of all devices: one writer applies events, any number of readers look up.
+//! The registry: all devices in memory. One writer applies events, any number of readers look them up.
 //!
 //! Sharded so that a reader waits for a writer only for the merge of one event. Each event updates the totals and the
 //! indexes that lists need, so reading them costs the same for any number of devices.
@@ -134,7 +134,7 @@ pub enum Applied {
     Known,
     /// The state is another one, its status the same.
     Refined,
-    /// The status is another one; `None`: the device was not in the map.
+    /// The status is another one; `None`: the device was not in the registry.
     Changed { from: Option<Status>, to: Status },
 }
 
@@ -199,7 +199,7 @@ impl DeviceRegistry {
         let hash = self.hash(device);
         let shard_number = Self::shard_number(hash);
         LockedDevice {
-            map: self,
+            registry: self,
             device,
             hash,
             shard_number,
@@ -390,9 +390,9 @@ impl DeviceRegistry {
 }
 
 /// A device that nobody else changes, adds or lets go until this is dropped: what was seen of it stays so. It may be in the
-/// map or not.
+/// registry or not.
 pub struct LockedDevice<'a> {
-    map: &'a DeviceRegistry,
+    registry: &'a DeviceRegistry,
     device: Device<'a>,
     hash: u64,
     shard_number: usize,
@@ -404,7 +404,7 @@ pub struct LockedDevice<'a> {
 impl LockedDevice<'_> {
     /// Reads it as [`DeviceRegistry::read_opened`] does.
     pub fn read<T>(&self, read: impl FnOnce(Record<'_>) -> T) -> Option<T> {
-        self.map.read_hashed(self.hash, self.device, read)
+        self.registry.read_hashed(self.hash, self.device, read)
     }
 
     /// The same device, of which this state was read since it was locked, so that it is not opened again to be changed.
@@ -420,17 +420,18 @@ impl LockedDevice<'_> {
         arrival: Arrival,
         then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
-        let map = self.map;
+        let registry = self.registry;
         if event.kind == EventKind::FailedLogin {
             return Applied::Known;
         }
-        let live = (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &map.sources));
+        let live =
+            (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &registry.sources));
         let applied = self.change(arrival, |place, record| {
-            let applied = map.apply_to(place, record, event, arrival);
+            let applied = registry.apply_to(place, record, event, arrival);
             if let Some(event) = live
                 && applied != Applied::Known
             {
-                map.count_session(record.device_type, event);
+                registry.count_session(record.device_type, event);
             }
             then(record, applied);
             applied
@@ -438,19 +439,19 @@ impl LockedDevice<'_> {
         if let Some(event) = live
             && applied != Applied::Known
         {
-            map.rates.count(event.kind, event.cause, arrival.at);
+            registry.rates.count(event.kind, event.cause, arrival.at);
         }
         applied
     }
 
-    /// Whether it is in the map.
+    /// Whether it is in the registry.
     fn is_held(&self) -> bool {
-        self.map.shards[self.shard_number].records.read().find(self.hash, self.device).is_some()
+        self.registry.shards[self.shard_number].records.read().find(self.hash, self.device).is_some()
     }
 
     /// Changes the flags of its record, if there is one.
     fn flag(&self, change: impl FnOnce(&mut RecordFlags)) {
-        let mut records = self.map.shards[self.shard_number].records.write();
+        let mut records = self.registry.shards[self.shard_number].records.write();
         let at = records.find(self.hash, self.device);
         if let Some(record) = at.and_then(|at| records.at_mut(at)) {
             change(&mut record.reception.flags);
@@ -463,21 +464,21 @@ impl LockedDevice<'_> {
         arrival: Arrival,
         change: impl FnOnce(RecordPlace, &mut Record<'_>) -> Applied,
     ) -> Applied {
-        let LockedDevice { map, device, hash, shard_number, .. } = *self;
-        let mut records = map.shards[shard_number].records.write();
+        let LockedDevice { registry, device, hash, shard_number, .. } = *self;
+        let mut records = registry.shards[shard_number].records.write();
         let found = records.find(hash, device);
-        let at = found.unwrap_or_else(|| map.add(&mut records, hash, device, arrival));
+        let at = found.unwrap_or_else(|| registry.add(&mut records, hash, device, arrival));
         let place = RecordPlace::new(shard_number, at);
         let packed = records.at(at).expect("it was found or added under this lock");
         let mut record = match found {
             Some(_) => self.state.take().map_or_else(|| packed.open(), |state| packed.with(state)),
             None => Record::new(&packed.device_type, device.id, packed.reception.clone()),
         };
-        let from = record.facets(&map.sources);
+        let from = record.facets(&registry.sources);
         let applied = change(place, &mut record);
         // What was added just now must be filled in any case.
         let changed = (applied != Applied::Known || found.is_none())
-            .then(|| (record.facets(&map.sources), record.pack()));
+            .then(|| (record.facets(&registry.sources), record.pack()));
         let reception = record.reception;
         let packed = records.at_mut(at).expect("it was found or added under this lock");
         packed.reception = reception;
@@ -487,7 +488,7 @@ impl LockedDevice<'_> {
         drop(records);
         SourceRecord::move_one(from.as_ref(), to.as_ref());
         let index_key = |facets: Option<Facets<'_>>| facets.map(|facets| facets.index_key);
-        map.update_indexes(&device_type, place, device.id, (index_key(from), index_key(to)));
+        registry.update_indexes(&device_type, place, device.id, (index_key(from), index_key(to)));
         applied
     }
 }

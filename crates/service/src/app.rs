@@ -100,28 +100,26 @@ pub async fn start(
     let streams = http.streams;
     let frontend = Frontend::open(http, metrics.http.clone())?;
     let socket = bind(address).map_err(|error| ServeError::Listen(address, error))?;
-    let (mut registry, notify_metrics) = register(&metrics);
+    let (mut metrics_registry, notify_metrics) = register(&metrics);
     let means = Means::new(&source, &further, &store, streams, metrics);
     let (removals, removals_of_writer) = removal::queue();
     let running = Parts::new(shutdown.clone());
-    let StartState { map, writer, cursor } = restore(store, &means, removals_of_writer).await?;
+    let StartState { registry, writer, cursor } = restore(store, &means, removals_of_writer).await?;
+    let (gauges, progress) = means.watch(&registry);
+    metrics_registry.register_collector(Box::new(gauges));
     let Means { events, health, feed, metrics, leadership } = means;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| ServeError::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| ServeError::Listen(address, error))?;
-    let formats = formats_of(&source, &further, &map);
-    let gauges = Gauges { map: Arc::clone(&map), health: Arc::clone(&health), feed: Arc::clone(&feed) };
-    registry.register_collector(Box::new(gauges));
-    let progress =
-        ProgressSource { map: Arc::clone(&map), health: Arc::clone(&health), metrics: metrics.clone() };
+    let formats = formats_of(&source, &further, &registry);
     let (backlog, pending) = backlog(within_memory(source.backlog_max_bytes), metrics.clone());
     let abandon = pending.abandon();
     let read_through = read_through(&writer, &backlog, &shutdown);
     let catalog = read_through.clone().map(|read_through| Arc::new(catalog(read_through)) as _);
     let parts = ApiParts {
-        map: Arc::clone(&map),
+        map: Arc::clone(&registry),
         read_through,
         health: Arc::clone(&health),
-        registry: Arc::new(registry),
+        registry: Arc::new(metrics_registry),
         requests: metrics.requests.clone(),
         replay_limits: source.population.replay_limits.as_slice().into(),
         organization: source.identity.organization.as_str().into(),
@@ -138,7 +136,7 @@ pub async fn start(
     let notify = notify.follow(shutdown.clone()).services(notify_metrics, &writer, &api, &parts);
     let ingest = spawn_ingest(&writer, events, formats, source.share.partition(), pending)?;
     share(&source, cursor, &writer, &backlog, &running, &shutdown);
-    let parts = SourceParts { map: Arc::clone(&map), health, metrics: metrics.clone(), leadership, catalog };
+    let parts = SourceParts::new(&registry, health, &metrics, leadership, catalog);
     let source = spawn_sources(parts.sources(source, further, backlog, &shutdown))?;
     tracing::info!("listening on {}://{http_address}", frontend.scheme());
     running.spawn("HTTP server", frontend.serve(listener, api, shutdown.clone()));
@@ -159,15 +157,19 @@ pub async fn start(
         writer,
         stop_writer,
         parts: running,
-        map,
+        registry,
     })
 }
 
 /// The formats of all sources, whose names the registry counts devices by.
-fn formats_of(first: &SourceSettings, further: &[SourceSettings], map: &DeviceRegistry) -> Vec<Arc<Formats>> {
+fn formats_of(
+    first: &SourceSettings,
+    further: &[SourceSettings],
+    registry: &DeviceRegistry,
+) -> Vec<Arc<Formats>> {
     let formats: Vec<_> =
         [first].into_iter().chain(further).map(|source| Arc::clone(&source.formats)).collect();
-    map.name_sources(formats.iter().flat_map(|formats| formats.names()));
+    registry.name_sources(formats.iter().flat_map(|formats| formats.names()));
     formats
 }
 
@@ -197,7 +199,7 @@ fn share(
     let peers = Peers {
         store: Arc::clone(&writer.store),
         backlog: backlog.clone(),
-        map: Arc::clone(&writer.map),
+        registry: Arc::clone(&writer.registry),
         health: Arc::clone(&writer.health),
         metrics: writer.metrics.clone(),
         feed: Arc::clone(&writer.feed),
@@ -214,7 +216,7 @@ fn share(
     let instances = Instances {
         store: Arc::clone(&writer.store),
         health: Arc::clone(&writer.health),
-        map: Arc::clone(&writer.map),
+        registry: Arc::clone(&writer.registry),
         metrics: writer.metrics.clone(),
         pending_acks: Arc::clone(&writer.pending_acks),
         leadership: Arc::clone(&writer.leadership),
@@ -230,13 +232,17 @@ fn read_through(
     backlog: &Backlog,
     shutdown: &CancellationToken,
 ) -> Option<Arc<ReadThrough>> {
-    if !writer.map.is_limited() {
+    if !writer.registry.is_limited() {
         return None;
     }
     let devices = Arc::clone(&writer.store) as _;
     let backlog = Arc::new(backlog.clone());
-    let read_through =
-        ReadThrough::new(devices, Arc::clone(&writer.map), Arc::downgrade(&backlog), writer.metrics.clone());
+    let read_through = ReadThrough::new(
+        devices,
+        Arc::clone(&writer.registry),
+        Arc::downgrade(&backlog),
+        writer.metrics.clone(),
+    );
     let shutdown = shutdown.clone();
     // With the last end of the backlog the decoder ends, and requests may last longer.
     tokio::spawn(async move {
@@ -282,9 +288,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 
 /// What the start has taken from the store.
 struct StartState {
-    map: Arc<DeviceRegistry>,
+    registry: Arc<DeviceRegistry>,
     writer: Writer,
-    /// Where the changes of other instances begin that are not in the map; `None` where there are no others.
+    /// Where the changes of other instances begin that are not in the registry; `None` where there are no others.
     cursor: Option<ChangeCursor>,
 }
 
@@ -330,9 +336,20 @@ impl Means {
             leadership: Arc::new(if has_others { Leadership::of_several() } else { Leadership::of_one() }),
         }
     }
+
+    /// What shows the registry: metrics and the progress of the service.
+    fn watch(&self, registry: &Arc<DeviceRegistry>) -> (Gauges, ProgressSource) {
+        let (registry, health) = (Arc::clone(registry), Arc::clone(&self.health));
+        let gauges = Gauges {
+            registry: Arc::clone(&registry),
+            health: Arc::clone(&health),
+            feed: Arc::clone(&self.feed),
+        };
+        (gauges, ProgressSource { registry, health, metrics: self.metrics.clone() })
+    }
 }
 
-/// Opens the store and fills a map from it, unless only what is asked for is to be held.
+/// Opens the store and fills a registry from it, unless only what is asked for is to be held.
 async fn restore(
     settings: StoreSettings,
     means: &Means,
@@ -343,19 +360,19 @@ async fn restore(
     let opened = store::open(&settings).await?;
     // Before loading: what changes meanwhile comes twice rather than never.
     let cursor = if opened.shared { Some(opened.store.cursor().await?) } else { None };
-    let map = Arc::new(match settings.map_limit {
+    let registry = Arc::new(match settings.map_limit {
         Some(devices) => DeviceRegistry::holding(devices),
         None if opened.outlives => DeviceRegistry::tracking_changes(),
         None => DeviceRegistry::default(),
     });
-    map.forget_cursor.lock().clone_from(&cursor);
-    let restored = if map.is_limited() {
+    registry.forget_cursor.lock().clone_from(&cursor);
+    let restored = if registry.is_limited() {
         Default::default()
     } else {
-        persistence::restore(&*opened.store, &map).await?
+        persistence::restore(&*opened.store, &registry).await?
     };
     let writer = Writer {
-        map: Arc::clone(&map),
+        registry: Arc::clone(&registry),
         events: Arc::clone(events),
         pending_acks: Arc::default(),
         store: opened.store,
@@ -381,5 +398,5 @@ async fn restore(
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(devices = restored.devices, elapsed_ms, "restored from the store");
     }
-    Ok(StartState { map, writer, cursor })
+    Ok(StartState { registry, writer, cursor })
 }

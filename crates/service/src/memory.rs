@@ -11,7 +11,7 @@ const V1: &str = "/sys/fs/cgroup/memory";
 /// Version 1 shows a number near the largest one where there is no limit.
 const UNLIMITED: u64 = 1 << 60;
 
-/// Of the memory, the part that may wait for decoding. The rest is for the map, which is what the service is for.
+/// Of the memory, the part that may wait for decoding. The rest is for the registry, which is what the service is for.
 const BACKLOG_PART: u64 = 4;
 
 /// The memory that the control group of this process allows, in bytes; `None`: as much as the machine has.

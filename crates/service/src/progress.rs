@@ -1,5 +1,5 @@
 //! Shows how far the population is: a bar on a terminal, otherwise a line in the log from time to time. Only looks; what
-//! it shows is kept by `health`, `map` and `metrics`. The same bar shows how far an export or import is.
+//! it shows is kept by `health`, `registry` and `metrics`. The same bar shows how far an export or import is.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const TEMPLATE: &str = "{spinner} retained statuses [{bar:24}] {msg}";
 /// What is looked at.
 #[derive(Clone)]
 pub struct ProgressSource {
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
 }
@@ -86,7 +86,7 @@ impl Screen {
             let seconds = (now - at).as_secs_f64().max(f64::EPSILON);
             self.say(&ProgressReport {
                 progress: state.progress,
-                devices: source.map.totals().total(),
+                devices: source.registry.totals().total(),
                 messages_per_second: (messages.saturating_sub(before) as f64 / seconds) as u64,
                 left: left(state.progress, now - began),
             });

@@ -138,9 +138,9 @@ fn messages_per_second(reading: &Reading, devices: u32) -> Outcome<f64> {
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     let feed = Arc::new(Feed::new(FeedSettings::default(), health, metrics.clone()));
     let events = Arc::new(EventQueue::new(metrics.clone()));
-    let map = Arc::new(DeviceRegistry::default());
+    let registry = Arc::new(DeviceRegistry::default());
     let acks = Arc::new(PendingAcks::default());
-    let ingest = Ingest::new(Arc::clone(&map), metrics.clone(), events, acks, feed, None)
+    let ingest = Ingest::new(Arc::clone(&registry), metrics.clone(), events, acks, feed, None)
         .with_formats(vec![Arc::new(Formats::new(&reading.sources, &profiles)?)]);
     let (sender, pending) = backlog(usize::MAX, metrics);
     for (is_connected, wait) in [(true, reading.connected_for), (false, Duration::ZERO)] {
@@ -155,7 +155,7 @@ fn messages_per_second(reading: &Reading, devices: u32) -> Outcome<f64> {
     let started = own_processor_time(ClockId::ThreadCPUTime);
     ingest.run(&pending);
     let elapsed = own_processor_time(ClockId::ThreadCPUTime).saturating_sub(started).as_secs_f64();
-    let known = map.totals();
+    let known = registry.totals();
     if (known.connected, known.disconnected) != (0, u64::from(devices)) {
         return Err(format!("{known:?} instead of {devices} disconnected devices").into());
     }

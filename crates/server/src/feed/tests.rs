@@ -15,7 +15,7 @@ use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
 
 struct Fixture {
-    map: DeviceRegistry,
+    registry: DeviceRegistry,
     feed: Arc<Feed>,
     metrics: Metrics,
 }
@@ -31,7 +31,7 @@ impl Fixture {
         let health = Arc::new(Health::new(ReadyOn::Unproven));
         let settings = FeedSettings { streams_max, stream_lag_max };
         let feed = Arc::new(Feed::new(settings, health, metrics.clone()));
-        Self { map: DeviceRegistry::default(), feed, metrics }
+        Self { registry: DeviceRegistry::default(), feed, metrics }
     }
 
     /// One more change of one device.
@@ -46,7 +46,7 @@ impl Fixture {
             PresenceEvent { kind: EventKind::Connect, session: moment, time: moment, close_code: 0, payload };
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         let device = Device { device_type: "t", id: "a" };
-        let applied = self.map.apply_then(device, event, arrival, |record, applied| {
+        let applied = self.registry.apply_then(device, event, arrival, |record, applied| {
             assert_ne!(applied, Applied::Known);
             self.feed.publish(record, None, in_history);
         });

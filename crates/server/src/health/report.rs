@@ -30,7 +30,7 @@ pub struct PopulationReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeReport {
     pub device_type: String,
-    /// Devices in the map.
+    /// Devices in the registry.
     pub known: u64,
     /// Devices about which something was received in the round.
     pub replayed: u64,

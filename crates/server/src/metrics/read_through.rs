@@ -1,4 +1,4 @@
-//! What is counted of the devices that are read from the store because the map does not hold them.
+//! What is counted of the devices that are read from the store because the registry does not hold them.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;

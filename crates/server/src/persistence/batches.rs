@@ -77,7 +77,7 @@ impl Writer {
 
     fn devices_and_events(&self) -> NextBatch {
         // Locked until all is taken: none of it rests on more than that, or on less.
-        let based_on = self.map.forget_cursor.lock();
+        let based_on = self.registry.forget_cursor.lock();
         let taken = self.take_devices(based_on.clone());
         // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few: what comes
         // while the devices are taken is what one thread decodes in some milliseconds.
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     fn take_deferred(&self) -> DeferredDevices {
-        let based_on = self.map.forget_cursor.lock();
+        let based_on = self.registry.forget_cursor.lock();
         let taken = self.take_devices(based_on.clone());
         // After the devices, as above.
         DeferredDevices { taken, after_events: self.events.end_position() }
@@ -98,8 +98,8 @@ impl Writer {
 
     /// The caller holds the lock of what they are based on.
     fn take_devices(&self, based_on: Option<ChangeCursor>) -> DirtyDevices {
-        let (epoch, mut devices) = (self.map.flushed_epoch(), Vec::new());
-        let is_all = self.map.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
+        let (epoch, mut devices) = (self.registry.flushed_epoch(), Vec::new());
+        let is_all = self.registry.take_dirty(BATCH_MAX, BATCH_MAX_BYTES, |record| {
             let device = stored(record);
             let bytes = device.size_bytes();
             devices.push(device);
@@ -109,7 +109,7 @@ impl Writer {
     }
 
     fn oldest_events(&self) -> Batch {
-        let based_on = self.map.forget_cursor.lock();
+        let based_on = self.registry.forget_cursor.lock();
         let mut events = self.events.take(BATCH_MAX, BATCH_MAX_BYTES);
         let based_on = based_on.clone();
         self.maintenance.date(&mut events);
@@ -127,7 +127,7 @@ impl Writer {
         let has_overflowed = self.events.take_overflowed();
         if has_overflowed {
             self.feed.note_lost();
-            self.order.lock().lost_until = self.map.flush_epoch();
+            self.order.lock().lost_until = self.registry.flush_epoch();
         }
         has_overflowed || (!taken.devices.is_empty() && taken.epoch < self.order.lock().lost_until)
     }

@@ -43,7 +43,7 @@ const OTHER_INSTANCE: &str = "other_instance";
 pub struct Instances {
     pub store: Arc<dyn Store>,
     pub health: Arc<Health>,
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub metrics: Metrics,
     pub pending_acks: Arc<PendingAcks>,
     pub leadership: Arc<Leadership>,
@@ -293,7 +293,7 @@ impl Instances {
             return;
         }
         let is_complete = said.state == PopulationState::Complete;
-        let types = self.map.totals_by_type(None, REPORTED_TYPES_MAX);
+        let types = self.registry.totals_by_type(None, REPORTED_TYPES_MAX);
         let types = types.into_iter().map(|(device_type, totals)| TypeReport {
             device_type: device_type.to_string(),
             known: totals.total(),
@@ -301,7 +301,7 @@ impl Instances {
             proven: is_complete,
             evidence: OTHER_INSTANCE,
         });
-        let types_total = self.map.types_total();
+        let types_total = self.registry.types_total();
         let types_proven = if is_complete { types_total } else { 0 };
         self.health.population_done(PopulationReport {
             state: said.state,

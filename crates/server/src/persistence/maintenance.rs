@@ -1,4 +1,4 @@
-//! Deletes what is too old, in the map and in the store, and says so in the log. What is old is decided by [`RetentionClock`], so
+//! Deletes what is too old, in the registry and in the store, and says so in the log. What is old is decided by [`RetentionClock`], so
 //! that a wrong wall clock deletes nothing.
 
 use std::time::Duration;
@@ -225,7 +225,7 @@ impl Writer {
         };
         let before_nanos = i64::try_from(before.as_nanos()).unwrap_or(i64::MAX);
         let mut names = Vec::new();
-        self.map.forget(before_nanos, |record| {
+        self.registry.forget(before_nanos, |record| {
             names.push(DeviceName::of(record.device()));
             self.feed.publish_removal(record, RemovalReason::Expired);
         });

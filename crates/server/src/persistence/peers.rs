@@ -51,7 +51,7 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Peers {
     pub store: Arc<dyn Store>,
     pub backlog: Backlog,
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub feed: Arc<Feed>,
@@ -122,7 +122,7 @@ impl Peers {
             if !changes.devices.is_empty() || !changes.forgotten.is_empty() {
                 self.hand_over(changes).await?;
             }
-            // Only now: what is not in the map yet must be read again if this is broken off.
+            // Only now: what is not in the registry yet must be read again if this is broken off.
             let has_moved = *cursor != reached;
             *cursor = reached;
             if is_all || !has_moved {
@@ -135,12 +135,12 @@ impl Peers {
     async fn read_again(&self) -> Result<ChangeCursor, PollError> {
         let cursor = bounded(self.store.cursor()).await?;
         self.drop_forgotten(&cursor).await?;
-        self.map.mark_all_dirty();
+        self.registry.mark_all_dirty();
         // Events that were written may be gone, and are not written again.
         self.feed.note_lost();
-        if self.map.is_limited() {
+        if self.registry.is_limited() {
             // What only the store held may be lost: the broker is asked for it again. The rest is read when it is asked for.
-            self.map.doubt_all();
+            self.registry.doubt_all();
             self.health.unpopulate();
             self.leadership.ask_again();
             return Ok(cursor);
@@ -167,7 +167,9 @@ impl Peers {
     async fn drop_forgotten(&self, cursor: &ChangeCursor) -> Result<(), PollError> {
         let mut forgotten = bounded(self.store.forgotten()).await?;
         forgotten.retain(|one| {
-            self.map.read(one.name.device(), |record| record.reception.received_at <= one.at).unwrap_or(false)
+            self.registry
+                .read(one.name.device(), |record| record.reception.received_at <= one.at)
+                .unwrap_or(false)
         });
         self.hand_over(Changes { forgotten, devices: Vec::new(), cursor: cursor.clone(), is_all: false })
             .await

@@ -43,8 +43,8 @@ impl Writer {
         let forgotten = ForgottenDevice { name: DeviceName::of(device), at: clock::now() };
         let is_shared = self.health.peer_health() != PeerHealth::Off;
         // Where only some devices are held, what is read from the store meanwhile would come back.
-        if !is_shared && !self.map.is_limited() {
-            self.map.forget_device(device, |record| self.show_forgotten(record));
+        if !is_shared && !self.registry.is_limited() {
+            self.registry.forget_device(device, |record| self.show_forgotten(record));
         }
         let deleted = match timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await {
             Ok(Ok(())) => Ok(()),
@@ -58,8 +58,8 @@ impl Writer {
             let _ = done.send(Err(StoreFailed));
             return;
         }
-        if !is_shared && self.map.is_limited() {
-            self.map.forget_device(device, |_| ());
+        if !is_shared && self.registry.is_limited() {
+            self.registry.forget_device(device, |_| ());
             self.events.drop_device(device);
         }
         self.metrics.store.devices_forgotten.inc();
@@ -79,14 +79,14 @@ impl Writer {
     /// Forgets devices that their sources have removed, unless they are back. Just after a flush, as the other.
     pub async fn forget_removed(&self) {
         let is_shared = self.health.peer_health() != PeerHealth::Off;
-        let mut removed = self.map.take_removed(REMOVED_AT_ONCE).into_iter();
+        let mut removed = self.registry.take_removed(REMOVED_AT_ONCE).into_iter();
         while let Some(name) = removed.next() {
             let device = name.device();
             let is_gone = if is_shared {
                 // Each instance drops it when the tombstone comes with the changes.
-                !self.map.read(device, is_back).unwrap_or_default()
+                !self.registry.read(device, is_back).unwrap_or_default()
             } else {
-                self.map.forget_removed(device, is_back, |record| self.show_forgotten(record))
+                self.registry.forget_removed(device, is_back, |record| self.show_forgotten(record))
             };
             if !is_gone {
                 continue;
@@ -95,7 +95,7 @@ impl Writer {
             if !matches!(timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await, Ok(Ok(()))) {
                 self.metrics.store.failures.inc();
                 [name].into_iter().chain(removed).for_each(|name| {
-                    self.map.note_removed(name.device());
+                    self.registry.note_removed(name.device());
                 });
                 return;
             }

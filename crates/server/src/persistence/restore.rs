@@ -1,4 +1,4 @@
-//! Everything from the store into the map, before the first answer.
+//! Everything from the store into the registry, before the first answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,40 +16,40 @@ pub struct RestoreReport {
 }
 
 struct IntoMap {
-    map: Arc<DeviceRegistry>,
+    registry: Arc<DeviceRegistry>,
     devices: AtomicU64,
     newest_received_at: AtomicU32,
 }
 
 impl LoadSink for IntoMap {
     fn expect(&self, devices: usize) {
-        self.map.begin_restoring(devices);
+        self.registry.begin_restoring(devices);
     }
 
     fn take(&self, devices: Vec<StoredDevice>) {
         self.devices.fetch_add(devices.len() as u64, Ordering::Relaxed);
         let newest = devices.iter().map(|device| device.received_at.0).max().unwrap_or(0);
         self.newest_received_at.fetch_max(newest, Ordering::Relaxed);
-        self.map.restore_all(devices);
+        self.registry.restore_all(devices);
     }
 }
 
 /// Loads all devices.
 ///
-/// If the store turns out to be damaged, what could be read of it stays in the map, and goes into the store begun anew.
-pub async fn restore(store: &dyn Store, map: &Arc<DeviceRegistry>) -> Result<RestoreReport, StoreError> {
+/// If the store turns out to be damaged, what could be read of it stays in the registry, and goes into the store begun anew.
+pub async fn restore(store: &dyn Store, registry: &Arc<DeviceRegistry>) -> Result<RestoreReport, StoreError> {
     let sink = Arc::new(IntoMap {
-        map: Arc::clone(map),
+        registry: Arc::clone(registry),
         devices: AtomicU64::new(0),
         newest_received_at: AtomicU32::new(0),
     });
     let loaded = store.load(Arc::clone(&sink) as Arc<dyn LoadSink>).await;
-    map.end_restoring();
+    registry.end_restoring();
     match loaded {
         Ok(()) => {}
         Err(error @ StoreError::BegunAnew { .. }) => {
             tracing::error!(%error, "the store is damaged: what can be read of it is used, the broker gives the rest");
-            map.mark_all_dirty();
+            registry.mark_all_dirty();
         }
         Err(error) => return Err(error),
     }

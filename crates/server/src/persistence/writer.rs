@@ -1,5 +1,5 @@
-//! Writes behind: takes what has changed out of the map and gives it to the store, in batches, soon after the change. A store
-//! that is slow or away holds up nobody: the changed devices wait in the map, each once, however often they change.
+//! Writes behind: takes what has changed out of the registry and gives it to the store, in batches, soon after the change. A store
+//! that is slow or away holds up nobody: the changed devices wait in the registry, each once, however often they change.
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
@@ -59,7 +59,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the writer takes from and shows its state to.
 pub struct Writer {
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub events: Arc<EventQueue>,
     /// For what is applied and must be written before it is acknowledged.
     pub pending_acks: Arc<PendingAcks>,
@@ -115,7 +115,7 @@ impl Writer {
     /// Records the series in the same store.
     pub fn recorder(&self) -> Recorder {
         Recorder {
-            map: Arc::clone(&self.map),
+            registry: Arc::clone(&self.registry),
             health: Arc::clone(&self.health),
             store: Arc::clone(&self.store),
             metrics: self.metrics.clone(),
@@ -151,7 +151,7 @@ impl Writer {
                 self.remove(removal, &answers).await;
             }
             self.forget_removed().await;
-            self.map.evict_surplus(EVICTION_CHECKS);
+            self.registry.evict_surplus(EVICTION_CHECKS);
             if Instant::now() >= maintenance_due && !stop.is_cancelled() {
                 self.retry_refused(Instant::now(), &stop).await;
                 self.begin_tidying().await;
@@ -179,7 +179,7 @@ impl Writer {
     }
 
     fn has_waiting(&self) -> bool {
-        self.map.dirty_waiting() > 0 || !self.events.is_empty() || self.order.lock().deferred() > 0
+        self.registry.dirty_waiting() > 0 || !self.events.is_empty() || self.order.lock().deferred() > 0
     }
 
     /// Writes everything that waits now. What comes while a batch is written waits for the next flush, unless the batch did not
@@ -255,20 +255,20 @@ impl Writer {
     /// What must be written before the acks that are pending: everything that waits now.
     fn due(&self) -> Option<DueAcks> {
         let pending_acks = self.pending_acks.take();
-        let (devices, events) = (self.map.flush_epoch(), self.events.end_position());
+        let (devices, events) = (self.registry.flush_epoch(), self.events.end_position());
         (!pending_acks.is_empty()).then_some(DueAcks { pending_acks, devices, events })
     }
 
     /// Whether what has been taken so far, all of which is written, contains what these acks wait for.
     fn has_reached(&self, due: &DueAcks) -> bool {
         let nothing_deferred = self.order.lock().deferred() == 0;
-        nothing_deferred && self.map.flushed_epoch() >= due.devices && self.events.gone() >= due.events
+        nothing_deferred && self.registry.flushed_epoch() >= due.devices && self.events.gone() >= due.events
     }
 
     /// What is being written waits, too: it may be refused.
     fn show_waiting(&self, batch: &Batch) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let devices = self.map.dirty_waiting() + self.order.lock().deferred() + batch.devices.len();
+        let devices = self.registry.dirty_waiting() + self.order.lock().deferred() + batch.devices.len();
         self.metrics.store.devices_waiting.set(gauge(devices));
         self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
     }
@@ -304,7 +304,7 @@ impl Writer {
                     metrics.flush_duration.observe(started.elapsed().as_secs_f64());
                     metrics.devices_written.inc_by(batch.devices.len() as u64);
                     metrics.events_written.inc_by(batch.events.len() as u64);
-                    self.map.written(batch.devices.iter().map(|device| device.name.device()));
+                    self.registry.written(batch.devices.iter().map(|device| device.name.device()));
                     break;
                 }
                 Err(StoreError::Refused(reason)) => {
@@ -320,7 +320,7 @@ impl Writer {
                     let begun_anew = matches!(error, StoreError::BegunAnew { .. });
                     self.health.set_store(StoreHealth::Failing(error.to_string()));
                     if begun_anew {
-                        self.map.mark_all_dirty();
+                        self.registry.mark_all_dirty();
                         self.read_again();
                         continue;
                     }
@@ -373,7 +373,7 @@ impl Writer {
         part
     }
 
-    /// Gives up writing the one device of a part. It stays in the map, where the flags of [`DeviceRegistry::take_dirty`] hold it.
+    /// Gives up writing the one device of a part. It stays in the registry, where the flags of [`DeviceRegistry::take_dirty`] hold it.
     fn set_aside(&self, part: &Batch, reason: &str) {
         self.note_lost_events(part);
         if let Some(name) = refused::only_device(part) {
@@ -402,7 +402,7 @@ impl Writer {
             refused.logged_at = Some(now);
         }
         for name in refused.devices.add(name, reason, now) {
-            self.map.written([name.device()].into_iter());
+            self.registry.written([name.device()].into_iter());
         }
         self.show_refused(&refused);
     }
@@ -434,8 +434,8 @@ impl Writer {
                     Ok(()) => {
                         self.metrics.store.devices_written.inc();
                         // A change that came since it was read was left out of its batch.
-                        self.map.mark_dirty(name.device());
-                        self.map.written([name.device()].into_iter());
+                        self.registry.mark_dirty(name.device());
+                        self.registry.written([name.device()].into_iter());
                     }
                     Err(StoreError::Refused(reason)) => {
                         self.note_refused(name, &reason, now);
@@ -452,15 +452,15 @@ impl Writer {
     }
 
     fn refused_device(&self, name: DeviceName) -> RefusedDevice {
-        let based_on = self.map.forget_cursor.lock().clone();
-        let device = self.map.read(name.device(), stored);
+        let based_on = self.registry.forget_cursor.lock().clone();
+        let device = self.registry.read(name.device(), stored);
         let batch = device.map(|device| Batch { devices: vec![device], based_on, ..Batch::default() });
         RefusedDevice { name, batch }
     }
 
     /// What only the store held is lost with it: the broker is asked for it again.
     fn read_again(&self) {
-        if self.map.is_limited() {
+        if self.registry.is_limited() {
             self.health.unpopulate();
             self.leadership.ask_again();
         }

@@ -1,9 +1,9 @@
-//! Reads from the store what the map does not hold, where it holds only some of the devices: which devices are asked for,
+//! Reads from the store what the registry does not hold, where it holds only some of the devices: which devices are asked for,
 //! and by whom, until one reading answers all of them. Where and how the store keeps them is not known here.
 //!
 //! ```text
 //! requests -names-> [gathered while a reading is under way] -a batch-> store
-//!     ^---- answers: what is kept, merged with what is held ----'   `-> backlog -> ingest -> map
+//!     ^---- answers: what is kept, merged with what is held ----'   `-> backlog -> ingest -> registry
 //! ```
 //!
 //! A request that comes after a reading has begun waits for the next one, so no answer is older than its question. A device
@@ -49,7 +49,7 @@ const WAITING_MAX: usize = 65_536;
 /// A reading that takes longer has failed: whoever waits for it is told so rather than kept.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Batches on their way into the map. What is read while the decoder has so many to take is not held, which costs another
+/// Batches on their way into the registry. What is read while the decoder has so many to take is not held, which costs another
 /// reading if it is asked for again.
 const REMEMBERED_MAX: usize = 16;
 
@@ -77,7 +77,7 @@ type FetchResult = Result<Option<Arc<FetchedDevice>>, StoreUnavailable>;
 /// Asks the store for any number of requests at once.
 pub struct ReadThrough {
     devices: Arc<dyn ReadDevices>,
-    map: Arc<DeviceRegistry>,
+    registry: Arc<DeviceRegistry>,
     /// Gone once the program stops: what is read then need not be held.
     backlog: Weak<Backlog>,
     metrics: Metrics,
@@ -147,13 +147,13 @@ impl ReadQueue {
 impl ReadThrough {
     pub fn new(
         devices: Arc<dyn ReadDevices>,
-        map: Arc<DeviceRegistry>,
+        registry: Arc<DeviceRegistry>,
         backlog: Weak<Backlog>,
         metrics: Metrics,
     ) -> Self {
         let remembered = Arc::new(Semaphore::new(REMEMBERED_MAX));
         let (asked, failing, counted) = Default::default();
-        Self { devices, map, backlog, metrics, asked, remembered, failing, counted }
+        Self { devices, registry, backlog, metrics, asked, remembered, failing, counted }
     }
 
     /// What is known of a device; `None`: nothing is.
@@ -210,7 +210,7 @@ impl ReadThrough {
     async fn answer(&self, batch: Vec<PendingFetch>) {
         let names: Vec<DeviceName> = batch.iter().map(|(name, _)| name.clone()).collect();
         // Before the store is read.
-        let seen: Vec<_> = names.iter().map(|name| self.map.seen(name.device())).collect();
+        let seen: Vec<_> = names.iter().map(|name| self.registry.seen(name.device())).collect();
         let Ok(kept) = self.kept(names).await else {
             for sender in batch.into_iter().flat_map(|(_, senders)| senders) {
                 // Whoever asked may have gone.
@@ -265,7 +265,7 @@ impl ReadThrough {
         name: &DeviceName,
         kept: Option<(DeviceState, presence::UnixSeconds)>,
     ) -> Option<FetchedDevice> {
-        let held = self.map.read(name.device(), |record| {
+        let held = self.registry.read(name.device(), |record| {
             let arrival = Arrival {
                 provenance: record.reception.provenance,
                 at: record.reception.received_at,

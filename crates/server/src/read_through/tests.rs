@@ -38,7 +38,7 @@ impl ReadDevices for Slow {
 
 struct Fixture {
     read_through: Arc<ReadThrough>,
-    map: Arc<DeviceRegistry>,
+    registry: Arc<DeviceRegistry>,
     readings: mpsc::UnboundedReceiver<Reading>,
     pending: Pending,
     _backlog: Arc<Backlog>,
@@ -47,12 +47,16 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let (sender, readings) = mpsc::unbounded_channel();
-        let (map, metrics) = (Arc::new(DeviceRegistry::holding(10)), Metrics::default());
+        let (registry, metrics) = (Arc::new(DeviceRegistry::holding(10)), Metrics::default());
         let (backlog, pending) = backlog(1 << 20, metrics.clone());
         let backlog = Arc::new(backlog);
-        let read_through =
-            ReadThrough::new(Arc::new(Slow(sender)), Arc::clone(&map), Arc::downgrade(&backlog), metrics);
-        Self { read_through: Arc::new(read_through), map, readings, pending, _backlog: backlog }
+        let read_through = ReadThrough::new(
+            Arc::new(Slow(sender)),
+            Arc::clone(&registry),
+            Arc::downgrade(&backlog),
+            metrics,
+        );
+        Self { read_through: Arc::new(read_through), registry, readings, pending, _backlog: backlog }
     }
 
     /// Somebody asks and waits.
@@ -149,8 +153,8 @@ async fn an_unwritten_change_is_merged_into_the_fetched_state_which_is_cached() 
     let (_, answer) = fixture.readings.recv().await.unwrap();
     let round = RoundNumber::NONE;
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(9), round };
-    fixture.map.apply(Device { device_type: "t", id: "a" }, event(EventKind::Disconnect, 7), arrival);
-    fixture.map.apply(Device { device_type: "t", id: "b" }, event(EventKind::Disconnect, 2), arrival);
+    fixture.registry.apply(Device { device_type: "t", id: "a" }, event(EventKind::Disconnect, 7), arrival);
+    fixture.registry.apply(Device { device_type: "t", id: "b" }, event(EventKind::Disconnect, 2), arrival);
     answer.send(Ok(vec![device("a", EventKind::Connect, 5), device("b", EventKind::Connect, 5)])).unwrap();
     let known = asked.await.unwrap().unwrap();
     assert_eq!(statuses(&known), [Some(Status::Disconnected), ON]);

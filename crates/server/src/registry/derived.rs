@@ -40,18 +40,23 @@ mod tests {
 
     #[test]
     fn a_derived_change_moves_totals_and_not_when_a_message_was_received() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         let device = Device { device_type: "t", id: "1" };
         let arrival =
             Arrival { provenance: Provenance::Restored, at: UnixSeconds(5), round: RoundNumber::NONE };
-        map.apply(device, event(EventKind::Connect, 1), arrival);
-        let applied = map.derive_then(device, event(EventKind::Disconnect, 2), |_, _| ());
+        registry.apply(device, event(EventKind::Connect, 1), arrival);
+        let applied = registry.derive_then(device, event(EventKind::Disconnect, 2), |_, _| ());
         assert_eq!(applied, Applied::Changed { from: Some(Status::Connected), to: Status::Disconnected });
-        assert_eq!((map.totals().connected, map.totals().disconnected), (0, 1));
-        let received = map.read(device, |record| (record.reception.received_at, record.reception.provenance));
+        assert_eq!((registry.totals().connected, registry.totals().disconnected), (0, 1));
+        let received =
+            registry.read(device, |record| (record.reception.received_at, record.reception.provenance));
         assert_eq!(received, Some((UnixSeconds(5), Provenance::Restored)));
-        map.forget_device(device, |_| ());
-        let applied = map.derive_then(device, event(EventKind::Connect, 3), |_, _| ());
-        assert_eq!((applied, map.totals().total()), (Applied::Known, 0), "a forgotten device stays away");
+        registry.forget_device(device, |_| ());
+        let applied = registry.derive_then(device, event(EventKind::Connect, 3), |_, _| ());
+        assert_eq!(
+            (applied, registry.totals().total()),
+            (Applied::Known, 0),
+            "a forgotten device stays away"
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! Which devices have changed since somebody last took the changes away, and the other ways in and out of the map that a
+//! Which devices have changed since somebody last took the changes away, and the other ways in and out of the registry that a
 //! store needs. Where the changes are taken to is not known here.
 //!
-//! A device stands in the set at most once, whatever happens to it, so the set never outgrows the map: four bytes for
+//! A device stands in the set at most once, whatever happens to it, so the set never outgrows the registry: four bytes for
 //! each device that waits.
 
 use std::collections::VecDeque;
@@ -73,7 +73,7 @@ impl DirtySet {
 }
 
 impl DeviceRegistry {
-    /// A map that remembers which devices have changed, for [`DeviceRegistry::take_dirty`].
+    /// A registry that remembers which devices have changed, for [`DeviceRegistry::take_dirty`].
     pub fn tracking_changes() -> Self {
         Self { dirty: Some(DirtySet::default()), ..Self::default() }
     }
@@ -259,18 +259,18 @@ impl DeviceRegistry {
 impl LockedDevice<'_> {
     /// Drops the device and shows it to `forgotten`.
     pub(super) fn forget(&self, mut forgotten: impl FnMut(&Record<'_>)) {
-        let LockedDevice { map, device, hash, shard_number, .. } = *self;
-        if let Some(limit) = &map.limit {
+        let LockedDevice { registry, device, hash, shard_number, .. } = *self;
+        if let Some(limit) = &registry.limit {
             // What was read from the store before is not remembered.
             limit.note_loss(hash);
         }
-        let found = map.shards[shard_number].records.read().find(hash, device);
+        let found = registry.shards[shard_number].records.read().find(hash, device);
         if let Some(at) = found {
-            map.forget_one(RecordPlace::new(shard_number, at), &mut forgotten);
+            registry.forget_one(RecordPlace::new(shard_number, at), &mut forgotten);
         }
     }
 
-    /// Merges what stands in the store. What the map knows beyond that is dirty already or was taken to be written.
+    /// Merges what stands in the store. What the registry knows beyond that is dirty already or was taken to be written.
     pub(super) fn merge(
         &self,
         state: DeviceState,
@@ -293,12 +293,12 @@ impl LockedDevice<'_> {
             let applied = if from == Some(to) {
                 Applied::Refined
             } else {
-                record.device_type.move_one(from, to, self.map.round());
-                self.map.counts.move_one(from, to);
+                record.device_type.move_one(from, to, self.registry.round());
+                self.registry.counts.move_one(from, to);
                 Applied::Changed { from, to }
             };
             if provenance == Provenance::Peer {
-                self.map.count_peer_change(record, applied);
+                self.registry.count_peer_change(record, applied);
             }
             then(record, applied);
             applied
@@ -319,18 +319,18 @@ mod tests {
         PresenceEvent { kind, session: moment, time: moment, close_code: 0, payload }
     }
 
-    fn apply(map: &DeviceRegistry, id: &str, kind: EventKind, at: i128) -> Applied {
+    fn apply(registry: &DeviceRegistry, id: &str, kind: EventKind, at: i128) -> Applied {
         let device = Device { device_type: "t", id };
-        map.apply(device, event(kind, at), arrival(Provenance::Live, 1))
+        registry.apply(device, event(kind, at), arrival(Provenance::Live, 1))
     }
 
     fn arrival(provenance: Provenance, at: u32) -> Arrival {
         Arrival { provenance, at: UnixSeconds(at), round: RoundNumber::NONE }
     }
 
-    fn taken(map: &DeviceRegistry, most: usize) -> Vec<String> {
+    fn taken(registry: &DeviceRegistry, most: usize) -> Vec<String> {
         let mut ids = Vec::new();
-        map.take_dirty(most, usize::MAX, |record| {
+        registry.take_dirty(most, usize::MAX, |record| {
             ids.push(record.device().id.to_owned());
             1
         });
@@ -340,20 +340,20 @@ mod tests {
 
     #[test]
     fn a_batch_of_dirty_devices_is_bounded_in_bytes_and_loses_nothing() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         for id in 0..5_000 {
-            apply(&map, &id.to_string(), EventKind::Connect, 1);
+            apply(&registry, &id.to_string(), EventKind::Connect, 1);
         }
         let mut all = Vec::new();
         loop {
             let (before, mut bytes) = (all.len(), 0);
-            let is_all = map.take_dirty(usize::MAX, 1_000, |record| {
+            let is_all = registry.take_dirty(usize::MAX, 1_000, |record| {
                 all.push(record.device().id.to_owned());
                 bytes += 7;
                 7
             });
             assert!(bytes < 1_000 + 7, "{bytes} bytes at once");
-            assert_eq!(map.dirty_waiting(), 5_000 - all.len(), "after {before}");
+            assert_eq!(registry.dirty_waiting(), 5_000 - all.len(), "after {before}");
             if is_all {
                 break;
             }
@@ -365,77 +365,77 @@ mod tests {
 
     #[test]
     fn a_device_that_changes_often_waits_once_and_is_taken_once() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         for at in 1..100 {
-            apply(&map, "a", EventKind::Connect, at);
+            apply(&registry, "a", EventKind::Connect, at);
         }
-        assert_eq!(map.dirty_waiting(), 1);
-        assert_eq!(taken(&map, 10), ["a"]);
-        assert!(taken(&map, 10).is_empty());
-        apply(&map, "a", EventKind::Connect, 99);
-        assert_eq!(map.dirty_waiting(), 0, "nothing was learned");
-        apply(&map, "a", EventKind::Disconnect, 99);
-        assert_eq!(taken(&map, 10), ["a"]);
+        assert_eq!(registry.dirty_waiting(), 1);
+        assert_eq!(taken(&registry, 10), ["a"]);
+        assert!(taken(&registry, 10).is_empty());
+        apply(&registry, "a", EventKind::Connect, 99);
+        assert_eq!(registry.dirty_waiting(), 0, "nothing was learned");
+        apply(&registry, "a", EventKind::Disconnect, 99);
+        assert_eq!(taken(&registry, 10), ["a"]);
     }
 
     #[test]
     fn no_device_is_missed_however_few_are_taken_at_a_time() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         let mut expected: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
         for id in &expected {
-            apply(&map, id, EventKind::Connect, 1);
+            apply(&registry, id, EventKind::Connect, 1);
         }
         let mut all = Vec::new();
-        while map.dirty_waiting() > 0 {
-            let some = taken(&map, 333);
+        while registry.dirty_waiting() > 0 {
+            let some = taken(&registry, 333);
             assert!(!some.is_empty());
             all.extend(some);
         }
         all.sort();
         expected.sort();
         assert_eq!(all, expected);
-        map.mark_all_dirty();
-        assert_eq!(map.dirty_waiting(), 5_000);
+        registry.mark_all_dirty();
+        assert_eq!(registry.dirty_waiting(), 5_000);
     }
 
     #[test]
     fn the_devices_that_have_waited_longest_are_taken_first() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         let ids: Vec<String> = (1_000..2_000).map(|n| n.to_string()).collect();
         for id in &ids {
-            apply(&map, id, EventKind::Connect, 1);
+            apply(&registry, id, EventKind::Connect, 1);
         }
-        apply(&map, "1000", EventKind::Connect, 2);
-        assert_eq!(taken(&map, 300), ids[..300]);
-        apply(&map, "1000", EventKind::Connect, 3);
+        apply(&registry, "1000", EventKind::Connect, 2);
+        assert_eq!(taken(&registry, 300), ids[..300]);
+        apply(&registry, "1000", EventKind::Connect, 3);
         let mut some = Vec::new();
-        let is_all = map.take_dirty(300, 100, |record| {
+        let is_all = registry.take_dirty(300, 100, |record| {
             some.push(record.device().id.to_owned());
             1
         });
         assert!(!is_all && some.len() == 100 && some.iter().all(|id| ids[300..600].contains(id)));
-        some.extend(taken(&map, 200));
+        some.extend(taken(&registry, 200));
         some.sort();
         assert_eq!(some, ids[300..600]);
-        assert_eq!(taken(&map, 400), ids[600..]);
-        assert_eq!((taken(&map, 400), map.dirty_waiting()), (vec!["1000".to_owned()], 0));
+        assert_eq!(taken(&registry, 400), ids[600..]);
+        assert_eq!((taken(&registry, 400), registry.dirty_waiting()), (vec!["1000".to_owned()], 0));
     }
 
     #[test]
     fn reaching_the_flush_epoch_means_that_every_waiting_device_was_taken() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         let waited: Vec<String> = (0..2_000).map(|n| format!("waits-{n}")).collect();
         for id in &waited {
-            apply(&map, id, EventKind::Connect, 1);
+            apply(&registry, id, EventKind::Connect, 1);
         }
-        let mut all = taken(&map, 777);
-        let flag = map.flush_epoch();
+        let mut all = taken(&registry, 777);
+        let flag = registry.flush_epoch();
         for n in 0.. {
-            if map.flushed_epoch() >= flag {
+            if registry.flushed_epoch() >= flag {
                 break;
             }
-            apply(&map, &format!("comes-{n}"), EventKind::Connect, 1);
-            all.extend(taken(&map, 10));
+            apply(&registry, &format!("comes-{n}"), EventKind::Connect, 1);
+            all.extend(taken(&registry, 10));
         }
         all.retain(|id| id.starts_with("waits-"));
         assert_eq!(all.len(), waited.len());
@@ -443,23 +443,22 @@ mod tests {
 
     #[test]
     fn a_restored_device_counts_is_clean_and_is_confirmed_by_a_replay() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         let device = Device { device_type: "t", id: "a" };
         let mut state = DeviceState::default();
         state.apply(event(EventKind::Connect, 5));
-        map.restore(device, state, UnixSeconds(7));
-        assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 1, disconnected: 0 }, 0));
-        let read = |map: &DeviceRegistry| {
-            map.read(device, |record| (record.reception.provenance, record.reception.received_at)).unwrap()
-        };
-        assert_eq!(read(&map), (Provenance::Restored, UnixSeconds(7)));
-        map.apply(device, event(EventKind::Connect, 5), arrival(Provenance::Retained, 8));
-        assert_eq!(read(&map), (Provenance::Retained, UnixSeconds(8)));
+        registry.restore(device, state, UnixSeconds(7));
+        assert_eq!(registry.totals(), Totals { connected: 1, disconnected: 0 });
+        assert_eq!(registry.dirty_waiting(), 0);
+        let read = || registry.read(device, |record| record.reception.clone()).unwrap();
+        assert_eq!((read().provenance, read().received_at), (Provenance::Restored, UnixSeconds(7)));
+        registry.apply(device, event(EventKind::Connect, 5), arrival(Provenance::Retained, 8));
+        assert_eq!((read().provenance, read().received_at), (Provenance::Retained, UnixSeconds(8)));
     }
 
     #[test]
     fn a_peer_update_counts_and_makes_nothing_dirty() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         let device = Device { device_type: "t", id: "a" };
         let state = |kind, at| {
             let mut state = DeviceState::default();
@@ -467,34 +466,35 @@ mod tests {
             state
         };
         let (on, off) = (Status::Connected, Status::Disconnected);
-        let learn = |kind, at| map.learn(device, state(kind, at), UnixSeconds(3), |_, _| ());
+        let learn = |kind, at| registry.learn(device, state(kind, at), UnixSeconds(3), |_, _| ());
         assert_eq!(learn(EventKind::Connect, 5), Applied::Changed { from: None, to: on });
         assert_eq!(learn(EventKind::Connect, 6), Applied::Refined);
         assert_eq!(learn(EventKind::Disconnect, 6), Applied::Changed { from: Some(on), to: off });
         assert_eq!(learn(EventKind::Connect, 5), Applied::Known);
-        assert_eq!((map.totals(), map.dirty_waiting()), (Totals { connected: 0, disconnected: 1 }, 0));
+        assert_eq!(registry.totals(), Totals { connected: 0, disconnected: 1 });
+        assert_eq!(registry.dirty_waiting(), 0);
         // What was heard here and not there stays to be written, whatever is said meanwhile.
-        apply(&map, "a", EventKind::Connect, 9);
+        apply(&registry, "a", EventKind::Connect, 9);
         assert_eq!(learn(EventKind::Disconnect, 6), Applied::Known);
-        assert_eq!(taken(&map, 10), ["a"]);
+        assert_eq!(taken(&registry, 10), ["a"]);
     }
 
     #[test]
     fn only_devices_disconnected_before_the_deadline_are_forgotten() {
-        let map = DeviceRegistry::tracking_changes();
+        let registry = DeviceRegistry::tracking_changes();
         for (id, kind, at) in [
             ("long gone", EventKind::Disconnect, 9),
             ("just gone", EventKind::Disconnect, 10),
             ("connected", EventKind::Connect, 1),
         ] {
-            apply(&map, id, kind, at);
+            apply(&registry, id, kind, at);
         }
         let unknown = PresenceEvent { time: Moment::UNKNOWN, ..event(EventKind::Disconnect, 1) };
-        map.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Provenance::Live, 1));
+        registry.apply(Device { device_type: "t", id: "unknown" }, unknown, arrival(Provenance::Live, 1));
         let mut forgotten = Vec::new();
-        map.forget(10, |record| forgotten.push(record.device().id.to_owned()));
+        registry.forget(10, |record| forgotten.push(record.device().id.to_owned()));
         assert_eq!(forgotten, ["long gone"]);
-        assert_eq!(map.totals(), Totals { connected: 1, disconnected: 2 });
-        assert_eq!(map.totals_by_type(None, 9), [("t".into(), map.totals())]);
+        assert_eq!(registry.totals(), Totals { connected: 1, disconnected: 2 });
+        assert_eq!(registry.totals_by_type(None, 9), [("t".into(), registry.totals())]);
     }
 }

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_filter_of_close_codes_admits_the_platforms_devices_alone() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         let document = br#"{"ClientID":"a","Action":"Disconnect","_":{"t":1,"c":"timeout","m":"x"}}"#;
         let filter = Filter { close_codes: vec![0], ..Filter::default() };
@@ -123,8 +123,8 @@ mod tests {
             let at = Moment::from_nanos(1);
             let event =
                 PresenceEvent { kind: EventKind::Disconnect, session: at, time: at, close_code: 0, payload };
-            map.apply(device, event, arrival);
-            let snapshot = map.read(device, Snapshot::of).unwrap();
+            registry.apply(device, event, arrival);
+            let snapshot = registry.read(device, Snapshot::of).unwrap();
             assert_eq!(filter.admits(&snapshot.traits(&filter)), is_admitted, "{id}");
         }
     }

@@ -1,9 +1,9 @@
-//! A map that holds only some of the devices: those that have changed and are not written yet, and of the others as many as
+//! A registry that holds only some of the devices: those that have changed and are not written yet, and of the others as many as
 //! there is room for, those that were asked for lately first. What it does not hold stands in a store, which is not known here.
 //!
 //! A record is *whole* if it holds what the store held, too; one that a message has made is not, before somebody has read the
 //! store. Only a whole record answers. What is read from a store is remembered only if no change of the device has gone past
-//! the map or out of it since before the reading, or the record would lack it for as long as it is held.
+//! the registry or out of it since before the reading, or the record would lack it for as long as it is held.
 //!
 //! Nothing is in order here: lists come from the store.
 
@@ -80,7 +80,7 @@ impl RecordFlags {
 /// How many devices are held, and what is needed to let go of the right ones.
 pub(super) struct Limit {
     devices: usize,
-    /// How often a change has gone past the map or out of it, for each stripe of devices.
+    /// How often a change has gone past the registry or out of it, for each stripe of devices.
     losses: Box<[AtomicU32]>,
     /// How often all of the devices may have changed unnoticed.
     doubts: AtomicU32,
@@ -134,7 +134,7 @@ impl Limit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;
 
-/// How far changes of a device had gone past the map at one moment.
+/// How far changes of a device had gone past the registry at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossCount {
     losses: u32,
@@ -142,7 +142,7 @@ pub struct LossCount {
 }
 
 impl DeviceRegistry {
-    /// A map that holds about so many devices, beside those that have changed and are not written yet.
+    /// A registry that holds about so many devices, beside those that have changed and are not written yet.
     pub fn holding(devices: usize) -> Self {
         Self { limit: Some(Limit::new(devices)), ..Self::tracking_changes() }
     }
@@ -348,28 +348,28 @@ mod tests {
         Device { device_type: "t", id }
     }
 
-    fn receive(map: &DeviceRegistry, id: &str, kind: EventKind, at: i128) {
-        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: map.round() };
-        map.apply(device(id), event(kind, at), arrival);
+    fn receive(registry: &DeviceRegistry, id: &str, kind: EventKind, at: i128) {
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: registry.round() };
+        registry.apply(device(id), event(kind, at), arrival);
     }
 
-    fn remember(map: &DeviceRegistry, id: &str, kind: EventKind, at: i128) {
-        let seen = map.seen(device(id));
-        map.remember(device(id), Some((state(kind, at), UnixSeconds(1))), seen);
+    fn remember(registry: &DeviceRegistry, id: &str, kind: EventKind, at: i128) {
+        let seen = registry.seen(device(id));
+        registry.remember(device(id), Some((state(kind, at), UnixSeconds(1))), seen);
     }
 
     /// Takes what has changed and says that it is written.
-    fn write(map: &DeviceRegistry) {
+    fn write(registry: &DeviceRegistry) {
         let mut ids = Vec::new();
-        map.take_dirty(usize::MAX, usize::MAX, |record| {
+        registry.take_dirty(usize::MAX, usize::MAX, |record| {
             ids.push(record.device().id.to_owned());
             1
         });
-        map.written(ids.iter().map(|id| device(id)));
+        registry.written(ids.iter().map(|id| device(id)));
     }
 
-    fn status(map: &DeviceRegistry, id: &str) -> Result<Option<Status>, NotHeld> {
-        map.read_whole(device(id), |record| record.resolve().status)
+    fn status(registry: &DeviceRegistry, id: &str) -> Result<Option<Status>, NotHeld> {
+        registry.read_whole(device(id), |record| record.resolve().status)
     }
 
     const ON: Result<Option<Status>, NotHeld> = Ok(Some(Status::Connected));
@@ -377,123 +377,121 @@ mod tests {
 
     #[test]
     fn without_a_limit_every_record_answers() {
-        let map = DeviceRegistry::tracking_changes();
-        assert_eq!(status(&map, "a"), Ok(None));
-        receive(&map, "a", EventKind::Connect, 1);
-        assert_eq!(status(&map, "a"), ON);
-        write(&map);
-        map.evict_surplus(1_000_000);
-        assert_eq!((map.held(), map.evicted()), (1, 0));
+        let registry = DeviceRegistry::tracking_changes();
+        assert_eq!(status(&registry, "a"), Ok(None));
+        receive(&registry, "a", EventKind::Connect, 1);
+        assert_eq!(status(&registry, "a"), ON);
+        write(&registry);
+        registry.evict_surplus(1_000_000);
+        assert_eq!((registry.held(), registry.evicted()), (1, 0));
     }
 
     #[test]
     fn a_record_answers_only_after_the_stored_state_is_merged() {
-        let map = DeviceRegistry::holding(10);
-        assert_eq!(status(&map, "a"), Err(NotHeld));
+        let registry = DeviceRegistry::holding(10);
+        assert_eq!(status(&registry, "a"), Err(NotHeld));
         // Of an old session: the store knows better.
-        receive(&map, "a", EventKind::Disconnect, 1);
-        assert_eq!(status(&map, "a"), Err(NotHeld));
-        remember(&map, "a", EventKind::Connect, 5);
-        assert_eq!(status(&map, "a"), ON);
+        receive(&registry, "a", EventKind::Disconnect, 1);
+        assert_eq!(status(&registry, "a"), Err(NotHeld));
+        remember(&registry, "a", EventKind::Connect, 5);
+        assert_eq!(status(&registry, "a"), ON);
         // Of a device that the store knows nothing of, what was heard is all there is.
-        receive(&map, "b", EventKind::Disconnect, 1);
-        map.remember(device("b"), None, map.seen(device("b")));
-        assert_eq!(status(&map, "b"), OFF);
-        map.remember(device("c"), None, map.seen(device("c")));
-        assert_eq!(status(&map, "c"), Err(NotHeld), "nothing is held of it");
+        receive(&registry, "b", EventKind::Disconnect, 1);
+        registry.remember(device("b"), None, registry.seen(device("b")));
+        assert_eq!(status(&registry, "b"), OFF);
+        registry.remember(device("c"), None, registry.seen(device("c")));
+        assert_eq!(status(&registry, "c"), Err(NotHeld), "nothing is held of it");
         // From now on it is kept up to date here.
-        map.learn(device("a"), state(EventKind::Disconnect, 7), UnixSeconds(1), |_, _| ());
-        assert_eq!(status(&map, "a"), OFF);
-        map.doubt_all();
-        assert_eq!(status(&map, "a"), Err(NotHeld));
+        registry.learn(device("a"), state(EventKind::Disconnect, 7), UnixSeconds(1), |_, _| ());
+        assert_eq!(status(&registry, "a"), OFF);
+        registry.doubt_all();
+        assert_eq!(status(&registry, "a"), Err(NotHeld));
     }
 
     #[test]
     fn a_fetched_state_is_not_cached_if_a_change_was_missed_meanwhile() {
-        let map = DeviceRegistry::holding(1);
+        let registry = DeviceRegistry::holding(1);
         let kept = Some((state(EventKind::Connect, 5), UnixSeconds(1)));
         // Another instance's change of a device that is not held.
-        let seen = map.seen(device("a"));
-        map.learn(device("a"), state(EventKind::Disconnect, 7), UnixSeconds(1), |_, _| ());
-        map.remember(device("a"), kept.clone(), seen);
-        assert_eq!(status(&map, "a"), Err(NotHeld));
+        let seen = registry.seen(device("a"));
+        registry.learn(device("a"), state(EventKind::Disconnect, 7), UnixSeconds(1), |_, _| ());
+        registry.remember(device("a"), kept.clone(), seen);
+        assert_eq!(status(&registry, "a"), Err(NotHeld));
         // A change that was heard here, written, and let go.
-        let seen = map.seen(device("b"));
-        receive(&map, "b", EventKind::Disconnect, 7);
-        receive(&map, "other", EventKind::Connect, 1);
-        write(&map);
-        assert_eq!(map.held(), 1);
-        let gone = if map.read(device("b"), |_| ()).is_none() { "b" } else { "other" };
-        map.remember(
+        let seen = registry.seen(device("b"));
+        receive(&registry, "b", EventKind::Disconnect, 7);
+        receive(&registry, "other", EventKind::Connect, 1);
+        write(&registry);
+        assert_eq!(registry.held(), 1);
+        let gone = if registry.read(device("b"), |_| ()).is_none() { "b" } else { "other" };
+        registry.remember(
             device(gone),
             kept.clone(),
             if gone == "b" { seen } else { LossCount { losses: 0, doubts: 0 } },
         );
-        assert_eq!(status(&map, gone), Err(NotHeld));
+        assert_eq!(status(&registry, gone), Err(NotHeld));
         // The store itself may have lost something.
-        let seen = map.seen(device("d"));
-        map.doubt_all();
-        map.remember(device("d"), kept, seen);
-        assert_eq!(status(&map, "d"), Err(NotHeld));
+        let seen = registry.seen(device("d"));
+        registry.doubt_all();
+        registry.remember(device("d"), kept, seen);
+        assert_eq!(status(&registry, "d"), Err(NotHeld));
     }
 
     #[test]
     fn dirty_devices_stay_until_written_and_then_as_many_as_fit() {
-        let map = DeviceRegistry::holding(100);
+        let registry = DeviceRegistry::holding(100);
         let ids: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
-        ids.iter().for_each(|id| receive(&map, id, EventKind::Connect, 1));
-        map.evict_surplus(1_000_000);
-        assert_eq!((map.held(), map.evicted()), (1_000, 0));
+        ids.iter().for_each(|id| receive(&registry, id, EventKind::Connect, 1));
+        registry.evict_surplus(1_000_000);
+        assert_eq!((registry.held(), registry.evicted()), (1_000, 0));
         let mut taken = Vec::new();
-        map.take_dirty(500, usize::MAX, |record| {
+        registry.take_dirty(500, usize::MAX, |record| {
             taken.push(record.device().id.to_owned());
             1
         });
-        map.evict_surplus(1_000_000);
-        assert_eq!(map.held(), 1_000, "what is being written may be refused");
+        registry.evict_surplus(1_000_000);
+        assert_eq!(registry.held(), 1_000, "what is being written may be refused");
         // Changed again while it is written: that is not in the store yet.
-        receive(&map, &taken[0], EventKind::Disconnect, 1);
-        map.written(taken.iter().map(|id| device(id)));
-        assert_eq!(map.held(), 501);
-        assert!(map.read(device(&taken[0]), |_| ()).is_some());
-        write(&map);
-        assert_eq!((map.held(), map.evicted()), (100, 900));
-        assert_eq!(
-            map.totals(),
-            Totals { connected: map.totals().connected, disconnected: 100 - map.totals().connected }
-        );
+        receive(&registry, &taken[0], EventKind::Disconnect, 1);
+        registry.written(taken.iter().map(|id| device(id)));
+        assert_eq!(registry.held(), 501);
+        assert!(registry.read(device(&taken[0]), |_| ()).is_some());
+        write(&registry);
+        assert_eq!((registry.held(), registry.evicted()), (100, 900));
+        let Totals { connected, disconnected } = registry.totals();
+        assert_eq!(connected + disconnected, 100);
     }
 
     #[test]
     fn frequently_requested_devices_stay() {
-        let map = DeviceRegistry::holding(100);
+        let registry = DeviceRegistry::holding(100);
         for n in 0..100 {
-            remember(&map, &format!("often-{n}"), EventKind::Connect, 1);
+            remember(&registry, &format!("often-{n}"), EventKind::Connect, 1);
         }
         for round in 0..20 {
             for n in 0..50 {
-                remember(&map, &format!("once-{round}-{n}"), EventKind::Connect, 1);
-                map.make_room_for(1);
-                let asked = (0..100).filter(|n| status(&map, &format!("often-{n}")).is_ok());
+                remember(&registry, &format!("once-{round}-{n}"), EventKind::Connect, 1);
+                registry.make_room_for(1);
+                let asked = (0..100).filter(|n| status(&registry, &format!("often-{n}")).is_ok());
                 assert!(asked.count() > 0);
             }
-            assert!(map.held() <= 100);
+            assert!(registry.held() <= 100);
         }
         let once = (0..19).flat_map(|round| (0..50).map(move |n| format!("once-{round}-{n}")));
-        assert!(once.filter(|id| status(&map, id).is_ok()).count() < 100);
+        assert!(once.filter(|id| status(&registry, id).is_ok()).count() < 100);
     }
 
     #[test]
     fn evicting_a_device_of_this_round_is_remembered_until_the_next() {
-        let map = DeviceRegistry::holding(1);
-        receive(&map, "before", EventKind::Connect, 1);
-        map.begin_round();
-        receive(&map, "a", EventKind::Connect, 1);
-        receive(&map, "b", EventKind::Connect, 1);
-        assert!(!map.evicted_in_round());
-        write(&map);
-        assert!(map.evicted_in_round());
-        map.begin_round();
-        assert!(!map.evicted_in_round());
+        let registry = DeviceRegistry::holding(1);
+        receive(&registry, "before", EventKind::Connect, 1);
+        registry.begin_round();
+        receive(&registry, "a", EventKind::Connect, 1);
+        receive(&registry, "b", EventKind::Connect, 1);
+        assert!(!registry.evicted_in_round());
+        write(&registry);
+        assert!(registry.evicted_in_round());
+        registry.begin_round();
+        assert!(!registry.evicted_in_round());
     }
 }

@@ -72,17 +72,17 @@ enum ListOrder {
 }
 
 impl ListOrder {
-    fn index<'a>(&'a self, map: &'a DeviceRegistry) -> &'a RwLock<TypeIndex> {
+    fn index<'a>(&'a self, registry: &'a DeviceRegistry) -> &'a RwLock<TypeIndex> {
         match self {
             Self::OfType(device_type) => &device_type.index,
-            Self::OfFurtherTypes => &map.types.further,
+            Self::OfFurtherTypes => &registry.types.further,
         }
     }
 
-    fn names<'a>(&self, map: &'a DeviceRegistry) -> Names<'a> {
+    fn names<'a>(&self, registry: &'a DeviceRegistry) -> Names<'a> {
         match self {
-            Self::OfType(_) => Names::Ids(map),
-            Self::OfFurtherTypes => Names::Full(map),
+            Self::OfType(_) => Names::Ids(registry),
+            Self::OfFurtherTypes => Names::Full(registry),
         }
     }
 }

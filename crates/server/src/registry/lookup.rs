@@ -7,7 +7,7 @@ use presence::Device;
 
 /// The search for one device. No step waits for what it fetches, but each for what the step before has fetched.
 pub struct DeviceSearch<'a> {
-    map: &'a DeviceRegistry,
+    registry: &'a DeviceRegistry,
     device: Device<'a>,
     hash: u64,
     /// Where the first record with this hash was, which is nearly always the one that is searched.
@@ -17,7 +17,7 @@ pub struct DeviceSearch<'a> {
 impl DeviceRegistry {
     /// Begins to search a device: the processor fetches the slot of the table that says where its record is.
     pub fn search<'a>(&'a self, device: Device<'a>) -> DeviceSearch<'a> {
-        let search = DeviceSearch { map: self, device, hash: self.hash(device), candidate: None };
+        let search = DeviceSearch { registry: self, device, hash: self.hash(device), candidate: None };
         search.shard().records.read().prefetch_slot(search.hash);
         search
     }
@@ -29,7 +29,7 @@ impl<'a> DeviceSearch<'a> {
     }
 
     fn shard(&self) -> &'a Shard {
-        &self.map.shards[DeviceRegistry::shard_number(self.hash)]
+        &self.registry.shards[DeviceRegistry::shard_number(self.hash)]
     }
 
     /// Has the processor fetch the record.
@@ -50,6 +50,6 @@ impl<'a> DeviceSearch<'a> {
         let records = self.shard().records.read();
         let candidate = self.candidate.and_then(|at| records.at(at)).filter(|record| record.is(self.device));
         let record = candidate.or_else(|| records.at(records.find(self.hash, self.device)?));
-        self.map.whole(record).ok()??.append_message(message)
+        self.registry.whole(record).ok()??.append_message(message)
     }
 }

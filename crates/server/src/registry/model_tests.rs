@@ -89,52 +89,52 @@ fn state_of(event: PresenceEvent) -> DeviceState {
     state
 }
 
-fn held(map: &DeviceRegistry, name: &DeviceName) -> Option<DeviceState> {
-    map.read(name.device(), |record| {
+fn held(registry: &DeviceRegistry, name: &DeviceName) -> Option<DeviceState> {
+    registry.read(name.device(), |record| {
         assert_eq!(record.name(), *name);
         record.state.clone()
     })
 }
 
-fn assert_equal(map: &DeviceRegistry, model: &Model) {
+fn assert_equal(registry: &DeviceRegistry, model: &Model) {
     let mut names: Vec<_> =
-        (0..DeviceRegistry::PARTS).flat_map(|part| map.names_in_part(part, |_| true)).collect();
+        (0..DeviceRegistry::PARTS).flat_map(|part| registry.names_in_part(part, |_| true)).collect();
     names.sort_unstable();
     let mut expected: Vec<_> = model.keys().cloned().collect();
     expected.sort_unstable();
     assert_eq!(names, expected);
-    assert_eq!(map.totals().total(), model.len() as u64);
+    assert_eq!(registry.totals().total(), model.len() as u64);
     for (name, state) in model {
-        assert_eq!(held(map, name).as_ref(), Some(state), "{name:?}");
+        assert_eq!(held(registry, name).as_ref(), Some(state), "{name:?}");
     }
 }
 
 proptest! {
     #[test]
     fn the_registry_holds_what_a_plain_map_holds(steps in prop::collection::vec(steps(), 0..300)) {
-        let (map, mut model) = (DeviceRegistry::tracking_changes(), Model::new());
+        let (registry, mut model) = (DeviceRegistry::tracking_changes(), Model::new());
         for step in steps {
             let name = match step {
                 Step::Apply { name, event } => {
-                    map.apply(name.device(), event.clone(), LIVE);
+                    registry.apply(name.device(), event.clone(), LIVE);
                     model.entry(name.clone()).or_default().apply(event);
                     name
                 }
                 Step::Restore { name, event } => {
-                    map.restore(name.device(), state_of(event.clone()), UnixSeconds(1));
+                    registry.restore(name.device(), state_of(event.clone()), UnixSeconds(1));
                     model.entry(name.clone()).or_default().apply(event);
                     name
                 }
                 Step::Remove { name } => {
-                    map.forget_device(name.device(), |record| assert_eq!(Some(&record.state), model.get(&name)));
+                    registry.forget_device(name.device(), |record| assert_eq!(Some(&record.state), model.get(&name)));
                     model.remove(&name);
                     name
                 }
             };
-            let state = held(&map, &name);
+            let state = held(&registry, &name);
             prop_assert_eq!(state.as_ref(), model.get(&name));
         }
-        assert_equal(&map, &model);
+        assert_equal(&registry, &model);
     }
 }
 
@@ -151,8 +151,8 @@ fn connect(number: i64, id: &str) -> PresenceEvent {
 }
 
 /// The number of the message that is held of a device, which must be one of its own, whole.
-fn number_held(map: &DeviceRegistry, id: &str) -> Option<i64> {
-    let snapshot = map.read(Device { device_type: "a", id }, Snapshot::of)?;
+fn number_held(registry: &DeviceRegistry, id: &str) -> Option<i64> {
+    let snapshot = registry.read(Device { device_type: "a", id }, Snapshot::of)?;
     let number = snapshot.event.time.nanos().unwrap();
     assert_eq!(*snapshot.id, *id);
     assert_eq!(snapshot.message(), numbered(id, number), "{id} {number}");
@@ -161,37 +161,37 @@ fn number_held(map: &DeviceRegistry, id: &str) -> Option<i64> {
 
 #[test]
 fn many_devices_come_grow_shrink_and_go_in_turns() {
-    let (map, mut model) = (DeviceRegistry::tracking_changes(), Model::new());
+    let (registry, mut model) = (DeviceRegistry::tracking_changes(), Model::new());
     for turn in 1..6 {
         // Some hundreds in each shard at first; then each turn removes some, adds some and changes some.
         for number in (0..30_000i64).filter(|number| turn == 1 || (number + turn) % 3 == 0) {
             let name = name(0, &format!("unit-{number:05}"));
             if turn > 1 && (number + turn) % 2 == 0 {
-                map.forget_device(name.device(), |_| ());
+                registry.forget_device(name.device(), |_| ());
                 model.remove(&name);
             } else {
                 let event = connect(number + turn * 101, &name.id);
-                map.apply(name.device(), event.clone(), LIVE);
+                registry.apply(name.device(), event.clone(), LIVE);
                 model.entry(name).or_default().apply(event);
             }
         }
-        assert_equal(&map, &model);
+        assert_equal(&registry, &model);
     }
     for name in model.keys() {
-        map.forget_device(name.device(), |_| ());
+        registry.forget_device(name.device(), |_| ());
     }
-    assert_equal(&map, &Model::new());
+    assert_equal(&registry, &Model::new());
 }
 
 #[test]
 fn readers_see_only_whole_messages_while_the_devices_beside_come_change_and_go() {
     const QUIET: usize = 2_000;
     const BUSY: usize = 2_000;
-    let map = DeviceRegistry::default();
+    let registry = DeviceRegistry::default();
     let quiet: Vec<String> = (0..QUIET).map(|n| format!("quiet-{n}")).collect();
     let busy: Vec<String> = (0..BUSY).map(|n| format!("busy-{n}")).collect();
     for (number, id) in (0..).zip(&quiet) {
-        map.apply(Device { device_type: "a", id }, connect(number, id), LIVE);
+        registry.apply(Device { device_type: "a", id }, connect(number, id), LIVE);
     }
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -202,10 +202,10 @@ fn readers_see_only_whole_messages_while_the_devices_beside_come_change_and_go()
                     // Asked before the pass, so that there is at least one whole pass, and one after the last change.
                     let was_done = is_done.load(Ordering::Acquire);
                     for (number, id) in (0..).zip(&quiet) {
-                        assert_eq!(number_held(&map, id), Some(number));
+                        assert_eq!(number_held(&registry, id), Some(number));
                     }
                     for (latest, id) in latest.iter_mut().zip(&busy) {
-                        let number = number_held(&map, id).unwrap_or(*latest);
+                        let number = number_held(&registry, id).unwrap_or(*latest);
                         assert!(number >= *latest, "{id} went back from {latest} to {number}");
                         *latest = number;
                     }
@@ -223,9 +223,9 @@ fn readers_see_only_whole_messages_while_the_devices_beside_come_change_and_go()
                 let id = &busy[(random >> 33) as usize % BUSY];
                 let device = Device { device_type: "a", id };
                 if random >> 61 == 0 {
-                    map.forget_device(device, |_| ());
+                    registry.forget_device(device, |_| ());
                 } else {
-                    map.apply(device, connect(number, id), LIVE);
+                    registry.apply(device, connect(number, id), LIVE);
                 }
             }
             is_done.store(true, Ordering::Release);

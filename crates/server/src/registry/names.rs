@@ -15,8 +15,8 @@ pub(super) enum Names<'a> {
 
 impl Ids for Names<'_> {
     fn read_id<T>(&self, place: RecordPlace, read_id: impl FnOnce(&[u8]) -> T) -> T {
-        let (Self::Ids(map) | Self::Full(map)) = self;
-        let records = map.shards[place.shard()].records.read();
+        let (Self::Ids(registry) | Self::Full(registry)) = self;
+        let records = registry.shards[place.shard()].records.read();
         let record = records.at(place.at()).expect("a record outlives its place in the orders");
         match self {
             Self::Ids(_) => read_id(record.id_bytes()),

@@ -1,4 +1,4 @@
-//! One device: as the map holds it, with name and state in one piece of memory, and opened, with the state as a value.
+//! One device: as the registry holds it, with name and state in one piece of memory, and opened, with the state as a value.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::freshness::RoundNumber;
 use presence::{Device, DeviceName, DeviceState, EventKind, ResolvedStatus, Status, UnixSeconds};
 use system::prefetch::prefetch;
 
-/// One device as the map holds it. There are millions.
+/// One device as the registry holds it. There are millions.
 pub(super) struct PackedRecord {
     pub device_type: Arc<DeviceType>,
     /// See [`record_body`].

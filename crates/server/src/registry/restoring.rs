@@ -58,7 +58,7 @@ impl DeviceRegistry {
         }
     }
 
-    /// Puts back what an earlier process believed; if the device is in the map already, the two are merged.
+    /// Puts back what an earlier process believed; if the device is in the registry already, the two are merged.
     pub fn restore(&self, device: Device<'_>, state: DeviceState, received_at: UnixSeconds) {
         self.lock(device).merge(state, received_at, Provenance::Restored, |_, _| ());
     }
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn restored_devices_are_in_order_whatever_their_number_and_that_of_their_types() {
         for (devices, types) in [(3, 1), (20_000, 1), (20_000, 300)] {
-            let (map, one_by_one) = (DeviceRegistry::default(), DeviceRegistry::default());
-            map.begin_restoring(devices);
+            let (registry, one_by_one) = (DeviceRegistry::default(), DeviceRegistry::default());
+            registry.begin_restoring(devices);
             let mut stored = Vec::new();
             for number in 0..devices {
                 let (device_type, id) =
@@ -215,16 +215,16 @@ mod tests {
                 stored.push(StoredDevice { name, state, received_at });
             }
             // One of them comes twice, as it may when a store changes while it is read.
-            map.restore_all(stored[..1].to_vec());
-            map.restore_all(stored);
-            map.end_restoring();
-            assert_eq!(map.totals(), one_by_one.totals());
-            assert_eq!(map.totals_by_type(None, 400), one_by_one.totals_by_type(None, 400));
-            assert_eq!(map.top_close_codes(9), one_by_one.top_close_codes(9));
+            registry.restore_all(stored[..1].to_vec());
+            registry.restore_all(stored);
+            registry.end_restoring();
+            assert_eq!(registry.totals(), one_by_one.totals());
+            assert_eq!(registry.totals_by_type(None, 400), one_by_one.totals_by_type(None, 400));
+            assert_eq!(registry.top_close_codes(9), one_by_one.top_close_codes(9));
             for by in [SortBy::Id, SortBy::Since] {
                 let sort = Sort { by, descending: false };
                 let query = Query { filter: Filter::default(), sort, after: None, limit: devices };
-                let listed = map.list(&query).devices;
+                let listed = registry.list(&query).devices;
                 assert_eq!(listed, one_by_one.list(&query).devices, "{by:?}");
                 let positions: Vec<_> = listed.iter().map(Snapshot::position).collect();
                 assert_eq!(positions.len(), devices);

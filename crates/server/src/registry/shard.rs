@@ -1,4 +1,4 @@
-//! One part of the map: its records in places that they keep for life, and a table that finds them by their hash.
+//! One part of the registry: its records in places that they keep for life, and a table that finds them by their hash.
 //!
 //! A record's place is a number of 32 bits, which is what an order of millions of devices can afford to hold of each.
 //! Records are kept in blocks, so that growing moves none; the table holds a part of the hash beside the place, so that growing
@@ -23,7 +23,7 @@ type Block = Box<[Option<PackedRecord>; BLOCK]>;
 /// Bits of a [`RecordPlace`] that say where in its shard: sixteen million records in each, as the last place is never taken.
 const PLACE_BITS: u32 = 24;
 
-/// Where a record stands, in the whole map.
+/// Where a record stands, in the whole registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RecordPlace(u32);
 

@@ -67,45 +67,48 @@ mod tests {
 
     #[test]
     fn a_device_that_a_round_brings_nothing_of_is_not_received() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         let device = Device { device_type: "t", id: "1" };
         let at = Moment::from_nanos(1);
         let payload = Payload::pack_of("log", b"{}");
         let event = PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
-        let round = map.begin_round();
-        assert!(!map.holds_unreceived(round, |_| true), "there is no device");
-        map.apply(device, event, Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round });
-        assert!(!map.holds_unreceived(round, |_| true));
-        let next = map.begin_round();
-        assert!(map.holds_unreceived(next, |source| source == Some("log")));
-        assert!(!map.holds_unreceived(next, |source| source != Some("log")), "it is of another source");
+        let round = registry.begin_round();
+        assert!(!registry.holds_unreceived(round, |_| true), "there is no device");
+        registry.apply(device, event, Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round });
+        assert!(!registry.holds_unreceived(round, |_| true));
+        let next = registry.begin_round();
+        assert!(registry.holds_unreceived(next, |source| source == Some("log")));
+        assert!(!registry.holds_unreceived(next, |source| source != Some("log")), "it is of another source");
     }
 
     #[test]
     fn a_silent_device_is_out_of_date_until_a_live_message() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         let device = Device { device_type: "t", id: "1" };
         let at = Moment::from_nanos(1);
         let payload = Payload::pack_of("log", b"{}");
         let event = PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
         let arrival = |provenance| Arrival { provenance, at: UnixSeconds(1), round: RoundNumber::NONE };
-        let is_silent =
-            || map.read(device, |record| record.freshness_round() == RoundNumber::SILENT).unwrap_or_default();
-        map.apply(device, event.clone(), arrival(Provenance::Live));
-        map.silence_sources(|source| source == Some("other"));
+        let is_silent = || {
+            registry
+                .read(device, |record| record.freshness_round() == RoundNumber::SILENT)
+                .unwrap_or_default()
+        };
+        registry.apply(device, event.clone(), arrival(Provenance::Live));
+        registry.silence_sources(|source| source == Some("other"));
         assert!(!is_silent());
-        map.silence_sources(|source| source == Some("log"));
+        registry.silence_sources(|source| source == Some("log"));
         assert!(is_silent());
-        assert_eq!(map.apply(device, event.clone(), arrival(Provenance::Retained)), Applied::Known);
+        assert_eq!(registry.apply(device, event.clone(), arrival(Provenance::Retained)), Applied::Known);
         assert!(is_silent(), "the broker repeats it");
-        assert_eq!(map.apply(device, event, arrival(Provenance::Live)), Applied::Refined);
+        assert_eq!(registry.apply(device, event, arrival(Provenance::Live)), Applied::Refined);
         assert!(!is_silent());
         let mut shown = 0;
-        map.silence_then(device, |_| shown += 1);
-        map.silence_then(device, |_| shown += 1);
-        map.confirm_then(device, arrival(Provenance::Retained), |_| shown += 10);
-        map.confirm_then(device, arrival(Provenance::Live), |_| shown += 100);
-        map.confirm_then(device, arrival(Provenance::Live), |_| shown += 1_000);
+        registry.silence_then(device, |_| shown += 1);
+        registry.silence_then(device, |_| shown += 1);
+        registry.confirm_then(device, arrival(Provenance::Retained), |_| shown += 10);
+        registry.confirm_then(device, arrival(Provenance::Live), |_| shown += 100);
+        registry.confirm_then(device, arrival(Provenance::Live), |_| shown += 1_000);
         assert_eq!((shown, is_silent()), (101, false));
     }
 }

@@ -151,12 +151,16 @@ mod tests {
         Device { device_type: "t", id }
     }
 
-    fn receive(map: &DeviceRegistry, id: &str, event: PresenceEvent, provenance: Provenance) -> Applied {
-        map.apply(device(id), event, Arrival { provenance, at: UnixSeconds(1), round: RoundNumber::NONE })
+    fn receive(registry: &DeviceRegistry, id: &str, event: PresenceEvent, provenance: Provenance) -> Applied {
+        registry.apply(
+            device(id),
+            event,
+            Arrival { provenance, at: UnixSeconds(1), round: RoundNumber::NONE },
+        )
     }
 
-    fn of(map: &DeviceRegistry) -> Vec<(String, u64, u64)> {
-        let totals = map.totals_by_source();
+    fn of(registry: &DeviceRegistry) -> Vec<(String, u64, u64)> {
+        let totals = registry.totals_by_source();
         totals
             .iter()
             .map(|(name, totals)| (name.to_string(), totals.connected, totals.disconnected))
@@ -170,43 +174,43 @@ mod tests {
     #[test]
     fn a_device_is_counted_for_the_source_of_its_deciding_message_until_it_goes() {
         use EventKind::{Connect, Disconnect};
-        let map = DeviceRegistry::tracking_changes();
-        assert!(of(&map).is_empty());
-        map.name_sources(["north", "iot-platform"].into_iter());
-        assert_eq!(of(&map), [row("iot-platform", 0, 0), row("north", 0, 0)]);
-        receive(&map, "1", event(None, Connect, 1), Provenance::Live);
-        receive(&map, "2", event(Some("north"), Connect, 1), Provenance::Live);
-        receive(&map, "3", event(Some("south"), Disconnect, 1), Provenance::Retained);
-        receive(&map, "3", event(Some("south"), Disconnect, 1), Provenance::Retained);
-        assert_eq!(of(&map), [row("iot-platform", 1, 0), row("north", 1, 0), row("south", 0, 1)]);
+        let registry = DeviceRegistry::tracking_changes();
+        assert!(of(&registry).is_empty());
+        registry.name_sources(["north", "iot-platform"].into_iter());
+        assert_eq!(of(&registry), [row("iot-platform", 0, 0), row("north", 0, 0)]);
+        receive(&registry, "1", event(None, Connect, 1), Provenance::Live);
+        receive(&registry, "2", event(Some("north"), Connect, 1), Provenance::Live);
+        receive(&registry, "3", event(Some("south"), Disconnect, 1), Provenance::Retained);
+        receive(&registry, "3", event(Some("south"), Disconnect, 1), Provenance::Retained);
+        assert_eq!(of(&registry), [row("iot-platform", 1, 0), row("north", 1, 0), row("south", 0, 1)]);
         // What another instance wrote, what the store has, what follows from a parent.
         let state = |event| {
             let mut state = DeviceState::default();
             state.apply(event);
             state
         };
-        map.learn(device("2"), state(event(Some("north"), Disconnect, 2)), UnixSeconds(2), |_, _| ());
-        map.restore(device("4"), state(event(Some("south"), Connect, 2)), UnixSeconds(2));
-        map.derive_then(device("4"), event(Some("south"), Disconnect, 3), |_, _| ());
-        assert_eq!(of(&map), [row("iot-platform", 1, 0), row("north", 0, 1), row("south", 0, 2)]);
+        registry.learn(device("2"), state(event(Some("north"), Disconnect, 2)), UnixSeconds(2), |_, _| ());
+        registry.restore(device("4"), state(event(Some("south"), Connect, 2)), UnixSeconds(2));
+        registry.derive_then(device("4"), event(Some("south"), Disconnect, 3), |_, _| ());
+        assert_eq!(of(&registry), [row("iot-platform", 1, 0), row("north", 0, 1), row("south", 0, 2)]);
         // A device passes to another source in the same status.
-        receive(&map, "3", event(Some("north"), Disconnect, 5), Provenance::Live);
-        receive(&map, "1", event(Some("north"), Connect, 5), Provenance::Live);
-        assert_eq!(of(&map), [row("iot-platform", 0, 0), row("north", 1, 2), row("south", 0, 1)]);
-        map.forget_device(device("3"), |_| ());
-        map.forget_removed(device("1"), |_| false, |_| ());
-        map.forget(10, |_| ());
-        assert_eq!(of(&map), [row("iot-platform", 0, 0), row("north", 0, 0), row("south", 0, 0)]);
+        receive(&registry, "3", event(Some("north"), Disconnect, 5), Provenance::Live);
+        receive(&registry, "1", event(Some("north"), Connect, 5), Provenance::Live);
+        assert_eq!(of(&registry), [row("iot-platform", 0, 0), row("north", 1, 2), row("south", 0, 1)]);
+        registry.forget_device(device("3"), |_| ());
+        registry.forget_removed(device("1"), |_| false, |_| ());
+        registry.forget(10, |_| ());
+        assert_eq!(of(&registry), [row("iot-platform", 0, 0), row("north", 0, 0), row("south", 0, 0)]);
     }
 
     #[test]
     fn sessions_are_counted_by_source_and_the_platforms_are_the_rest() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         for (id, source) in [("1", None), ("2", Some("north")), ("3", Some("north"))] {
-            receive(&map, id, event(source, EventKind::Connect, 1), Provenance::Live);
+            receive(&registry, id, event(source, EventKind::Connect, 1), Provenance::Live);
         }
-        receive(&map, "3", event(Some("north"), EventKind::Disconnect, 1), Provenance::Live);
-        let counted = map.counted();
+        receive(&registry, "3", event(Some("north"), EventKind::Disconnect, 1), Provenance::Live);
+        let counted = registry.counted();
         let by_source: Vec<_> = counted
             .sources
             .iter()
@@ -217,12 +221,12 @@ mod tests {
 
     #[test]
     fn sources_beyond_the_bound_are_counted_together() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         for number in 0..SOURCES_MAX + 3 {
             let source = format!("source-{number:03}");
-            receive(&map, &source, event(Some(&source), EventKind::Connect, 1), Provenance::Live);
+            receive(&registry, &source, event(Some(&source), EventKind::Connect, 1), Provenance::Live);
         }
-        let totals = of(&map);
+        let totals = of(&registry);
         assert_eq!((totals.len(), &totals[0]), (SOURCES_MAX + 1, &row("other", 3, 0)));
     }
 }

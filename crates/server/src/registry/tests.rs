@@ -132,10 +132,10 @@ fn position(snapshot: &Snapshot) -> Position {
 }
 
 /// The whole list, read part by part.
-fn listed(map: &DeviceRegistry, mut query: Query) -> Vec<Position> {
+fn listed(registry: &DeviceRegistry, mut query: Query) -> Vec<Position> {
     let mut all = Vec::new();
     loop {
-        let page = map.list(&query);
+        let page = registry.list(&query);
         assert!(page.devices.len() <= query.limit);
         assert!(
             page.next.is_none() || page.devices.len() == query.limit,
@@ -150,11 +150,13 @@ fn listed(map: &DeviceRegistry, mut query: Query) -> Vec<Position> {
 }
 
 /// The same from the records, one by one.
-fn expected(map: &DeviceRegistry, query: &Query) -> Vec<Position> {
+fn expected(registry: &DeviceRegistry, query: &Query) -> Vec<Position> {
     let mut all = Vec::new();
     for device_type in TYPES {
         for id in (0..400).map(id).collect::<BTreeSet<_>>() {
-            let Some(snapshot) = map.read(Device { device_type, id: &id }, Snapshot::of) else { continue };
+            let Some(snapshot) = registry.read(Device { device_type, id: &id }, Snapshot::of) else {
+                continue;
+            };
             let message = snapshot.event.payload.unpack();
             let address = held::details(&message).address.map(|text| text.parse().unwrap());
             let traits = Traits {
@@ -184,68 +186,68 @@ proptest! {
         queries in prop::collection::vec(query(), 1..8),
         merged_types in prop_oneof![Just(types::MERGED_TYPES_MAX), Just(0), Just(1)],
     ) {
-        let map = DeviceRegistry { types: TypeDirectory::merging(merged_types), ..DeviceRegistry::default() };
+        let registry = DeviceRegistry { types: TypeDirectory::merging(merged_types), ..DeviceRegistry::default() };
         for step in steps {
             match step {
                 Step::Apply { kind, number, connects, time, address } => {
                     let event_kind = if connects { EventKind::Connect } else { EventKind::Disconnect };
                     let device = Device { device_type: TYPES[kind], id: &id(number) };
                     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-                    map.apply(device, event(event_kind, time, address), arrival);
+                    registry.apply(device, event(event_kind, time, address), arrival);
                 }
                 Step::Restore { kind, number, time } => {
                     let mut state = DeviceState::default();
                     state.apply(event(EventKind::Disconnect, time, 1));
-                    map.restore(Device { device_type: TYPES[kind], id: &id(number) }, state, UnixSeconds(1));
+                    registry.restore(Device { device_type: TYPES[kind], id: &id(number) }, state, UnixSeconds(1));
                 }
-                Step::Forget { before } => map.forget(before, |_| ()),
-                Step::Read => drop(listed(&map, Query { limit: 50, ..queries[0].clone() })),
+                Step::Forget { before } => registry.forget(before, |_| ()),
+                Step::Read => drop(listed(&registry, Query { limit: 50, ..queries[0].clone() })),
             }
         }
         for query in queries {
-            let expected = expected(&map, &query);
-            prop_assert_eq!(listed(&map, query.clone()), expected, "{:?}", query);
+            let expected = expected(&registry, &query);
+            prop_assert_eq!(listed(&registry, query.clone()), expected, "{:?}", query);
         }
         let mut codes = BTreeMap::new();
         let off = Filter { status: Some(Status::Disconnected), ..Filter::default() };
         let all = Query { filter: off, sort: Sort { by: SortBy::Id, descending: false }, after: None, limit: 5_000 };
-        for snapshot in map.list(&all).devices {
+        for snapshot in registry.list(&all).devices {
             *codes.entry(snapshot.event.close_code).or_default() += 1;
         }
-        prop_assert_eq!(map.top_close_codes(10).into_iter().collect::<BTreeMap<u16, u64>>(), codes);
+        prop_assert_eq!(registry.top_close_codes(10).into_iter().collect::<BTreeMap<u16, u64>>(), codes);
     }
 }
 
-fn connect(map: &DeviceRegistry, id: &str, time: i64) {
+fn connect(registry: &DeviceRegistry, id: &str, time: i64) {
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-    map.apply(Device { device_type: "a", id }, event(EventKind::Connect, time, 1), arrival);
+    registry.apply(Device { device_type: "a", id }, event(EventKind::Connect, time, 1), arrival);
 }
 
 #[test]
 fn thousands_of_devices_come_in_order_however_they_came_in() {
-    let map = DeviceRegistry::default();
+    let registry = DeviceRegistry::default();
     // Multiplying by an odd number visits every number once.
     let mut ids: Vec<String> =
         (0..20_000u32).map(|n| format!("unit-{:08}", n.wrapping_mul(7_919) % 20_000)).collect();
     ids.push("another".to_owned());
     ids.push("zebra".to_owned());
     for id in &ids {
-        connect(&map, id, 5);
+        connect(&registry, id, 5);
     }
     ids.sort();
     for by in [SortBy::Id, SortBy::Since] {
         let sort = Sort { by, descending: false };
-        let all = listed(&map, Query { filter: Filter::default(), sort, after: None, limit: 999 });
+        let all = listed(&registry, Query { filter: Filter::default(), sort, after: None, limit: 999 });
         assert!(all.iter().map(|position| &position.id).eq(&ids), "{by:?}");
     }
 }
 
 #[test]
 fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_come_change_and_go() {
-    let map = DeviceRegistry::default();
+    let registry = DeviceRegistry::default();
     let quiet: Vec<String> = (0..3_000).map(|n| format!("unit-{n:05}-quiet")).collect();
     for (time, id) in (1_000..).zip(&quiet) {
-        connect(&map, id, time);
+        connect(&registry, id, time);
     }
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -260,9 +262,9 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
                 let kind = if random >> 63 == 0 { EventKind::Connect } else { EventKind::Disconnect };
                 let arrival =
                     Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-                map.apply(Device { device_type: "a", id: &id }, event(kind, time, 1), arrival);
+                registry.apply(Device { device_type: "a", id: &id }, event(kind, time, 1), arrival);
                 if time % 1_000 == 0 {
-                    map.forget(time - 500, |_| ());
+                    registry.forget(time - 500, |_| ());
                 }
             }
         });
@@ -270,7 +272,7 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
             let by = if round % 2 == 0 { SortBy::Id } else { SortBy::Since };
             let sort = Sort { by, descending: round % 4 > 1 };
             let query = Query { filter: Filter::default(), sort, after: None, limit: 7 + round * 13 };
-            let mut all = listed(&map, query);
+            let mut all = listed(&registry, query);
             assert!(by == SortBy::Since || all.is_sorted_by(|a, b| sort.compare(a, b).is_lt()));
             all.retain(|position| position.id.ends_with("-quiet"));
             let mut ids: Vec<&String> = all.iter().map(|position| &position.id).collect();
@@ -285,17 +287,17 @@ fn a_device_that_does_not_change_is_neither_skipped_nor_repeated_while_others_co
 
 #[test]
 fn a_message_queued_before_a_round_is_not_counted_in_it() {
-    let map = DeviceRegistry::default();
+    let registry = DeviceRegistry::default();
     let device = Device { device_type: "a", id: "1" };
     let note_received = |round, time| {
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round };
-        map.apply(device, event(EventKind::Connect, time, 1), arrival);
-        (map.read(device, |record| record.reception.received_in).unwrap(), map.received_in_round())
+        registry.apply(device, event(EventKind::Connect, time, 1), arrival);
+        (registry.read(device, |record| record.reception.received_in).unwrap(), registry.received_in_round())
     };
-    let first = map.begin_round();
+    let first = registry.begin_round();
     assert_eq!(note_received(first, 1), (first, 1));
     // The link is lost; what had come over it is applied after the next one has begun.
-    let second = map.begin_round();
+    let second = registry.begin_round();
     assert_eq!(note_received(first, 2), (first, 0));
     // A message that may have waited at the broker tells nothing of now.
     assert_eq!(note_received(RoundNumber::NONE, 3), (first, 0));
@@ -304,39 +306,39 @@ fn a_message_queued_before_a_round_is_not_counted_in_it() {
 
 #[test]
 fn rounds_of_several_links_are_counted_beside_each_other() {
-    let map = DeviceRegistry::default();
-    let (north, south) = (map.begin_round(), map.begin_round());
+    let registry = DeviceRegistry::default();
+    let (north, south) = (registry.begin_round(), registry.begin_round());
     for (id, round) in [("1", north), ("2", south), ("3", north), ("1", north)] {
         let arrival = Arrival { provenance: Provenance::Retained, at: UnixSeconds(1), round };
-        map.apply(Device { device_type: "a", id }, event(EventKind::Connect, 1, 1), arrival);
+        registry.apply(Device { device_type: "a", id }, event(EventKind::Connect, 1, 1), arrival);
     }
-    assert_eq!((map.received_in(north), map.received_in(south)), (Some(2), Some(1)));
-    map.forget_device(Device { device_type: "a", id: "3" }, |_| ());
-    assert_eq!((map.received_in(north), map.received_in(south)), (Some(1), Some(1)));
+    assert_eq!((registry.received_in(north), registry.received_in(south)), (Some(2), Some(1)));
+    registry.forget_device(Device { device_type: "a", id: "3" }, |_| ());
+    assert_eq!((registry.received_in(north), registry.received_in(south)), (Some(1), Some(1)));
     for _ in 0..ROUNDS_COUNTED {
-        map.begin_round();
+        registry.begin_round();
     }
-    assert_eq!((map.received_in(north), map.received_in(south)), (None, None), "it is long over");
+    assert_eq!((registry.received_in(north), registry.received_in(south)), (None, None), "it is long over");
 }
 
 #[test]
 fn a_disconnect_of_another_source_has_no_close_code_and_counts_for_none() {
-    let map = DeviceRegistry::default();
+    let registry = DeviceRegistry::default();
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     let of_platform = PresenceEvent { close_code: 0, ..event(EventKind::Disconnect, 4, 1) };
     let payload =
         Payload::pack_of("tasmota", br#"{"ClientID":"2","_":{"t":1,"c":"connection","m":"Offline"}}"#);
     let of_other = PresenceEvent { payload, ..of_platform.clone() };
-    map.apply(Device { device_type: "a", id: "1" }, of_platform, arrival);
-    map.apply(Device { device_type: "a", id: "2" }, of_other, arrival);
-    assert_eq!(map.top_close_codes(9), [(0, 1)]);
-    let ends: Vec<_> = map.disconnects_by_cause().filter(|(_, ends)| *ends > 0).collect();
+    registry.apply(Device { device_type: "a", id: "1" }, of_platform, arrival);
+    registry.apply(Device { device_type: "a", id: "2" }, of_other, arrival);
+    assert_eq!(registry.top_close_codes(9), [(0, 1)]);
+    let ends: Vec<_> = registry.disconnects_by_cause().filter(|(_, ends)| *ends > 0).collect();
     assert_eq!(ends, [("ended", 1), ("connection", 1)]);
-    assert_eq!(map.disconnected_by_cause(), [("ended", 1), ("connection", 1)]);
+    assert_eq!(registry.disconnected_by_cause(), [("ended", 1), ("connection", 1)]);
     let filter = Filter { causes: vec!["connection"], ..Filter::default() };
     let sort = Sort { by: SortBy::Id, descending: false };
-    assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);
+    assert_eq!(listed(&registry, Query { filter, sort, limit: 9, after: None }).len(), 1);
     let filter = Filter { close_codes: vec![0], ..Filter::default() };
     let sort = Sort { by: SortBy::Id, descending: false };
-    assert_eq!(listed(&map, Query { filter, sort, limit: 9, after: None }).len(), 1);
+    assert_eq!(listed(&registry, Query { filter, sort, limit: 9, after: None }).len(), 1);
 }

@@ -28,9 +28,9 @@ const EMPTY_TYPES_MAX: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundCount {
     pub device_type: String,
-    /// In the map when the round began.
+    /// In the registry when the round began.
     pub before: u64,
-    /// In the map now.
+    /// In the registry now.
     pub total: u64,
     /// Heard of since the round began.
     pub received: u64,
@@ -74,7 +74,7 @@ pub(super) struct DeviceType {
     pub counts: Counts,
     pub sessions: SessionCounts,
     pub index: RwLock<TypeIndex>,
-    /// Devices in the map when the round began, if their number has changed since.
+    /// Devices in the registry when the round began, if their number has changed since.
     before_round: RoundCounter,
     /// Devices about which something was received since the round began.
     received_in_round: RoundCounter,
@@ -268,7 +268,7 @@ impl DeviceRegistry {
     }
 
     /// The ids of this type's devices, heard of in the current round or not. Where not all devices are held this goes
-    /// through the whole map, some records under one lock, else through the devices of the type.
+    /// through the whole registry, some records under one lock, else through the devices of the type.
     pub fn ids_in_round(&self, device_type: &str, received: bool) -> Vec<String> {
         let round = self.round();
         let wanted = |record: &PackedRecord| (record.reception.received_in == round) == received;
@@ -298,7 +298,7 @@ mod tests {
     use presence::query::{Filter, Query, Sort, SortBy};
     use presence::{EventKind, Moment, PresenceEvent};
 
-    fn apply(map: &DeviceRegistry, device_type: &str, kind: EventKind, at: u32) {
+    fn apply(registry: &DeviceRegistry, device_type: &str, kind: EventKind, at: u32) {
         let moment = Moment::from_nanos(i128::from(at));
         let event = PresenceEvent {
             kind,
@@ -307,30 +307,30 @@ mod tests {
             close_code: 0,
             payload: Payload::pack(b"{}"),
         };
-        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: map.round() };
-        map.apply(Device { device_type, id: "1" }, event, arrival);
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: registry.round() };
+        registry.apply(Device { device_type, id: "1" }, event, arrival);
     }
 
     fn map_of_types(types: u32) -> DeviceRegistry {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         for n in 0..types {
-            apply(&map, &format!("type-{n:06}"), EventKind::Disconnect, n);
+            apply(&registry, &format!("type-{n:06}"), EventKind::Disconnect, n);
         }
-        map
+        registry
     }
 
     #[test]
     fn a_page_costs_the_same_for_any_number_of_types() {
-        let map = map_of_types(50_000);
+        let registry = map_of_types(50_000);
         for by in [SortBy::Id, SortBy::Since] {
             for descending in [false, true] {
                 let sort = Sort { by, descending };
                 let query = Query { filter: Filter::default(), sort, after: None, limit: 1 };
                 // Puts the devices in order, which is done once.
-                let first = map.list(&query);
+                let first = registry.list(&query);
                 for after in [None, first.next] {
                     let query = Query { after, ..query.clone() };
-                    let page = map.advance_list(&mut map.start_list(&query));
+                    let page = registry.advance_list(&mut registry.start_list(&query));
                     assert_eq!(page.map(|page| page.devices.len()), Some(1), "{sort:?}: without a pause");
                 }
             }
@@ -339,13 +339,13 @@ mod tests {
 
     #[test]
     fn a_list_that_passes_over_many_types_pauses() {
-        let map = map_of_types(5_000);
+        let registry = map_of_types(5_000);
         let filter = Filter { id_prefixes: vec!["none".to_owned()], ..Filter::default() };
         let sort = Sort { by: SortBy::Id, descending: false };
-        let mut listing = map.start_list(&Query { filter, sort, after: None, limit: 1 });
+        let mut listing = registry.start_list(&Query { filter, sort, after: None, limit: 1 });
         let mut pauses = 0;
         let page = loop {
-            match map.advance_list(&mut listing) {
+            match registry.advance_list(&mut listing) {
                 Some(page) => break page,
                 None => pauses += 1,
             }
@@ -355,33 +355,36 @@ mod tests {
 
     #[test]
     fn types_without_devices_are_dropped_where_there_are_many() {
-        let map = map_of_types(3_000);
-        assert_eq!((map.types_total(), map.types.merged().len()), (3_000, MERGED_TYPES_MAX));
-        map.forget(i64::MAX, |_| ());
-        assert_eq!((map.types_total(), map.totals().total()), (EMPTY_TYPES_MAX, 0));
-        apply(&map, "type-000000", EventKind::Connect, 1);
-        assert_eq!(map.totals_by_type(None, 1)[0].1, Totals { connected: 1, disconnected: 0 });
+        let registry = map_of_types(3_000);
+        assert_eq!((registry.types_total(), registry.types.merged().len()), (3_000, MERGED_TYPES_MAX));
+        registry.forget(i64::MAX, |_| ());
+        assert_eq!((registry.types_total(), registry.totals().total()), (EMPTY_TYPES_MAX, 0));
+        apply(&registry, "type-000000", EventKind::Connect, 1);
+        assert_eq!(registry.totals_by_type(None, 1)[0].1, Totals { connected: 1, disconnected: 0 });
     }
 
     #[test]
     fn a_round_counts_what_was_there_before_and_what_is_received_since() {
-        let map = DeviceRegistry::default();
-        map.begin_round();
-        apply(&map, "a", EventKind::Connect, 1);
-        apply(&map, "b", EventKind::Connect, 1);
+        let registry = DeviceRegistry::default();
+        registry.begin_round();
+        apply(&registry, "a", EventKind::Connect, 1);
+        apply(&registry, "b", EventKind::Connect, 1);
         let count = |device_type: &str, before, total, received| {
             Some(RoundCount { device_type: device_type.to_owned(), before, total, received })
         };
-        assert_eq!(map.round_count("a"), count("a", 0, 1, 1));
-        map.begin_round();
-        assert_eq!((map.round_count("a"), map.received_in_round()), (count("a", 1, 1, 0), 0));
-        apply(&map, "a", EventKind::Disconnect, 2);
-        apply(&map, "c", EventKind::Connect, 2);
-        assert_eq!((map.round_count("a"), map.round_count("c")), (count("a", 1, 1, 1), count("c", 0, 1, 1)));
+        assert_eq!(registry.round_count("a"), count("a", 0, 1, 1));
+        registry.begin_round();
+        assert_eq!((registry.round_count("a"), registry.received_in_round()), (count("a", 1, 1, 0), 0));
+        apply(&registry, "a", EventKind::Disconnect, 2);
+        apply(&registry, "c", EventKind::Connect, 2);
         assert_eq!(
-            (map.ids_in_round("a", true), map.ids_in_round("b", true)),
+            (registry.round_count("a"), registry.round_count("c")),
+            (count("a", 1, 1, 1), count("c", 0, 1, 1))
+        );
+        assert_eq!(
+            (registry.ids_in_round("a", true), registry.ids_in_round("b", true)),
             (vec!["1".to_owned()], vec![])
         );
-        assert_eq!((map.received_in_round(), map.round_counts(map.round(), 2).len()), (2, 2));
+        assert_eq!((registry.received_in_round(), registry.round_counts(registry.round(), 2).len()), (2, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! Going through all devices in steps that never hold a lock for long: first the names of one part of the map, then whoever
+//! Going through all devices in steps that never hold a lock for long: first the names of one part of the registry, then whoever
 //! walks reads the devices one by one. What is added while a part's names are gathered may be among them or not; the walker
 //! can tell, because it has the names.
 
@@ -44,10 +44,10 @@ impl DeviceRegistry {
         }
     }
 
-    /// In how many parts the map is walked through.
+    /// In how many parts the registry is walked through.
     pub const PARTS: usize = SHARDS;
 
-    /// The part that a device belongs to, in the map or not.
+    /// The part that a device belongs to, in the registry or not.
     pub fn part_of(&self, device: Device<'_>) -> usize {
         Self::shard_number(self.hash(device))
     }
@@ -106,11 +106,11 @@ mod tests {
     use presence::payload::Payload;
     use presence::{EventKind, Moment, PresenceEvent, UnixSeconds};
 
-    fn add(map: &DeviceRegistry, id: &str) {
+    fn add(registry: &DeviceRegistry, id: &str) {
         let at = Moment::from_nanos(1);
         let payload = Payload::pack(b"{}");
         let event = PresenceEvent { kind: EventKind::Connect, session: at, time: at, close_code: 0, payload };
-        map.apply(
+        registry.apply(
             Device { device_type: "t", id },
             event,
             Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE },
@@ -119,16 +119,16 @@ mod tests {
 
     #[test]
     fn every_device_is_in_exactly_one_part_and_that_is_where_it_is_said_to_be() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         for n in 0..20_000 {
-            add(&map, &n.to_string());
+            add(&registry, &n.to_string());
         }
         let mut all = Vec::new();
         for part in 0..DeviceRegistry::PARTS {
-            let names = map.names_in_part(part, |_| true);
+            let names = registry.names_in_part(part, |_| true);
             assert!(names.is_sorted());
             for DeviceName { device_type, id } in &names {
-                assert_eq!(map.part_of(Device { device_type, id }), part);
+                assert_eq!(registry.part_of(Device { device_type, id }), part);
             }
             all.extend(names);
         }
@@ -137,7 +137,7 @@ mod tests {
         all.dedup();
         assert_eq!((number, all.len()), (20_000, 20_000));
         let some: usize = (0..DeviceRegistry::PARTS)
-            .map(|part| map.names_in_part(part, |device| device.id.starts_with('7')).len())
+            .map(|part| registry.names_in_part(part, |device| device.id.starts_with('7')).len())
             .sum();
         assert_eq!(some, 1_111);
     }
@@ -157,10 +157,10 @@ mod tests {
             }
             assert_eq!(visited, (0..places).collect::<Vec<_>>());
         }
-        let map = DeviceRegistry::default();
-        (0..20_000).for_each(|n| add(&map, &n.to_string()));
+        let registry = DeviceRegistry::default();
+        (0..20_000).for_each(|n| add(&registry, &n.to_string()));
         let mut visited = Vec::new();
-        map.visit_records(|_place, record| visited.push(record.device().id.to_owned()));
+        registry.visit_records(|_place, record| visited.push(record.device().id.to_owned()));
         let number = visited.len();
         visited.sort();
         visited.dedup();
@@ -169,15 +169,15 @@ mod tests {
 
     #[test]
     fn earlier_devices_are_found_while_the_registry_grows() {
-        let map = DeviceRegistry::default();
+        let registry = DeviceRegistry::default();
         for n in 0..5_000 {
-            add(&map, &n.to_string());
+            add(&registry, &n.to_string());
         }
         std::thread::scope(|scope| {
-            let growing = scope.spawn(|| (5_000..60_000).for_each(|n| add(&map, &n.to_string())));
+            let growing = scope.spawn(|| (5_000..60_000).for_each(|n| add(&registry, &n.to_string())));
             while !growing.is_finished() {
                 let found: usize = (0..DeviceRegistry::PARTS)
-                    .flat_map(|part| map.names_in_part(part, |_| true))
+                    .flat_map(|part| registry.names_in_part(part, |_| true))
                     .filter(|name| name.id.parse::<u32>().is_ok_and(|n| n < 5_000))
                     .count();
                 assert_eq!(found, 5_000);

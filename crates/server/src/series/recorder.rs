@@ -22,7 +22,7 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 
 /// Writes the series.
 pub struct Recorder {
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub store: Arc<dyn Store>,
     pub metrics: Metrics,
@@ -49,7 +49,7 @@ struct RecorderMemory {
 impl Recorder {
     /// Until `stop`. Of what is not all, there are no series.
     pub async fn run(self, stop: CancellationToken) {
-        if self.map.is_limited() {
+        if self.registry.is_limited() {
             return stop.cancelled().await;
         }
         let mut memory = RecorderMemory::default();
@@ -101,7 +101,7 @@ impl Recorder {
     fn read(&self) -> Reading {
         let boundary = Step::TenSeconds.start_of(clock::now());
         let is_observed = self.health.has_observed_for(Duration::ZERO);
-        Reading { at: Instant::now(), boundary, is_observed, counted: self.map.counted() }
+        Reading { at: Instant::now(), boundary, is_observed, counted: self.registry.counted() }
     }
 
     /// What happened between two readings; `None` if they are not ten seconds apart by both clocks, or the fleet was not

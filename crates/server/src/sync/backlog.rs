@@ -49,19 +49,19 @@ pub struct Tally {
     pub retained: u64,
     /// Messages of the pass that changed the state of a device.
     pub learned: u64,
-    /// Messages of the pass about devices that were not in the map before.
+    /// Messages of the pass about devices that were not in the registry before.
     pub new_devices: u64,
     /// Messages of the pass about devices that would be forgotten again.
     pub expired: u64,
 }
 
-/// What was read of a device in a store because somebody asked for it, for the map to hold.
+/// What was read of a device in a store because somebody asked for it, for the registry to hold.
 #[derive(Debug)]
 pub struct FetchedState {
     pub name: DeviceName,
     /// `None`: the store holds nothing of it.
     pub kept: Option<(DeviceState, UnixSeconds)>,
-    /// Asked of the map before the store was read.
+    /// Asked of the registry before the store was read.
     pub seen: LossCount,
 }
 
@@ -146,7 +146,7 @@ impl Backlog {
         applied.await.ok()
     }
 
-    /// Hands over what was read in the store for the map to hold, and does not wait for it.
+    /// Hands over what was read in the store for the registry to hold, and does not wait for it.
     pub fn remember(&self, devices: Vec<FetchedState>, permit: OwnedSemaphorePermit) {
         // A decoder that is gone means that the program stops.
         let _ = self.queue.send(Item::FetchedDevices { devices, _permit: permit });

@@ -1,4 +1,4 @@
-//! Devices that stand in a store where the map holds only some: which types and names the population asks the broker for,
+//! Devices that stand in a store where the registry holds only some: which types and names the population asks the broker for,
 //! though nothing of them is in memory. Which store that is, and how it is read, is not known here.
 
 use std::collections::BTreeMap;

@@ -71,7 +71,7 @@ impl Evidence {
 pub struct Pass {
     /// Messages with the retain flag.
     pub retained: u64,
-    /// Devices that were not in the map before.
+    /// Devices that were not in the registry before.
     pub new_devices: u64,
     /// Messages about devices that would be forgotten again, which were passed over.
     pub expired: u64,
@@ -86,7 +86,7 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// The same where the map cannot tell which devices are new, because it has let some go: as many are taken to be new as the
+    /// The same where the registry cannot tell which devices are new, because it has let some go: as many are taken to be new as the
     /// pass brings more messages than any before it. Enough to see that a further pass added nothing, and no proof of anything.
     pub fn new_by_number(self, before: &[Pass]) -> Self {
         Self { new_devices: self.retained.saturating_sub(most(before)), ..self }
@@ -274,7 +274,7 @@ mod tests {
     fn with_eviction_only_a_larger_pass_brings_new_devices() {
         let mut passes = Vec::new();
         for (retained, new) in [(7_000, 7_000), (12_000, 5_000), (11_000, 0), (12_000, 0), (12_001, 1)] {
-            // Each message may be about a device that the map has let go.
+            // Each message may be about a device that the registry has let go.
             let seen = pass(retained, retained).new_by_number(&passes);
             assert_eq!(seen, pass(retained, new));
             passes.push(seen);

@@ -320,7 +320,7 @@ impl Live<'_> {
         let formats = &self.source.settings.formats;
         if formats.lack_retained() {
             let is_unretained = |source: Option<&str>| source.is_some_and(|name| formats.is_unretained(name));
-            self.source.map.silence_sources(is_unretained);
+            self.source.registry.silence_sources(is_unretained);
         }
     }
 

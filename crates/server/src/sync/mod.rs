@@ -59,7 +59,7 @@ pub struct Source {
     pub settings: SourceSettings,
     pub backlog: Backlog,
     /// Read only: which types and devices are known.
-    pub map: Arc<DeviceRegistry>,
+    pub registry: Arc<DeviceRegistry>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
@@ -78,7 +78,7 @@ pub struct Source {
     types_read: Notify,
     /// Whether this instance reads what is retained for all.
     leadership: Arc<Leadership>,
-    /// Where the map holds only some devices: what lists the others. `catalog_types` are the types of those.
+    /// Where the registry holds only some devices: what lists the others. `catalog_types` are the types of those.
     catalog: Option<Arc<dyn DeviceCatalog>>,
     catalog_types: Mutex<BTreeSet<String>>,
     /// Tells the members of a shared subscription apart, which have one client id.
@@ -148,7 +148,7 @@ impl Source {
     pub fn new(
         settings: SourceSettings,
         backlog: Backlog,
-        map: Arc<DeviceRegistry>,
+        registry: Arc<DeviceRegistry>,
         health: Arc<Health>,
         metrics: Metrics,
         shutdown: CancellationToken,
@@ -162,7 +162,7 @@ impl Source {
         Self {
             settings,
             backlog,
-            map,
+            registry,
             health,
             metrics,
             shutdown,
@@ -193,7 +193,7 @@ impl Source {
         Self { leadership, ..self }
     }
 
-    /// Where the map holds only some of the devices, others are asked for by what a store knows.
+    /// Where the registry holds only some of the devices, others are asked for by what a store knows.
     pub fn knowing(self, catalog: Option<Arc<dyn DeviceCatalog>>) -> Self {
         Self { catalog, ..self }
     }
@@ -255,7 +255,7 @@ impl Source {
 
     /// Whether more types are known than are read one by one, beside those that are configured.
     fn has_too_many_types(&self) -> bool {
-        self.map.types_total() > READ_TYPES_MAX || self.catalog_types.lock().len() > READ_TYPES_MAX
+        self.registry.types_total() > READ_TYPES_MAX || self.catalog_types.lock().len() > READ_TYPES_MAX
     }
 
     /// The device types that are this instance's to read one by one: those that are configured, and all others that anybody
@@ -276,7 +276,7 @@ impl Source {
             return BTreeSet::new();
         }
         let settings = &self.settings.population;
-        let seen = self.map.totals_by_type(None, most).into_iter().map(|(name, _)| name.to_string());
+        let seen = self.registry.totals_by_type(None, most).into_iter().map(|(name, _)| name.to_string());
         let stored = self.catalog_types.lock();
         let known = seen.chain(settings.types.iter().cloned()).chain(settings.devices.keys().cloned());
         let known = known.chain(stored.iter().take(most).cloned());
@@ -291,7 +291,7 @@ impl Source {
     }
 
     fn next_round(&self) -> RoundNumber {
-        let round = self.map.begin_round();
+        let round = self.registry.begin_round();
         self.round.store(round.to_bits(), Ordering::Relaxed);
         round
     }
@@ -301,19 +301,19 @@ impl Source {
         if self.is_one_of_several {
             RoundNumber::from_bits(self.round.load(Ordering::Relaxed))
         } else {
-            self.map.round()
+            self.registry.round()
         }
     }
 
     /// Devices that messages of it were about, whatever rounds other links have begun meanwhile.
     fn received_in_round(&self) -> Option<u64> {
-        self.map.received_in(self.round())
+        self.registry.received_in(self.round())
     }
 
     /// Whether the round brought no message about some device whose state the broker should have retained.
     fn holds_unreplayed(&self) -> bool {
         let (round, formats) = (self.round(), &self.settings.formats);
-        self.map.holds_unreceived(round, |source| formats.is_retained(source.unwrap_or(IOT_PLATFORM)))
+        self.registry.holds_unreceived(round, |source| formats.is_retained(source.unwrap_or(IOT_PLATFORM)))
     }
 
     fn next_pass(&self) -> PassId {

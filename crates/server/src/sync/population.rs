@@ -207,7 +207,7 @@ impl<'a> PopulationReader<'a> {
         tracing::info!(
             population = report.state.word(),
             evidence = report.evidence,
-            devices = self.source.map.totals().total(),
+            devices = self.source.registry.totals().total(),
             types = report.types_total,
             passes = round.passes(),
             milliseconds = start.at.elapsed().as_millis(),
@@ -290,27 +290,27 @@ impl<'a> PopulationReader<'a> {
             && (types_are_known || self.shows_every_type(round))
         {
             round.proof =
-                round.proof_by_types(&self.source.map.round_counts(self.source.round(), READ_TYPES_MAX));
+                round.proof_by_types(&self.source.registry.round_counts(self.source.round(), READ_TYPES_MAX));
         }
         round.proof.is_some()
     }
 
     /// Whether the last pass over every device brought all that was heard of, and nothing new.
     fn shows_every_type(&self, round: &Round) -> bool {
-        let received = self.source.received_in_round().filter(|_| !self.source.map.evicted_in_round());
+        let received = self.source.received_in_round().filter(|_| !self.source.registry.evicted_in_round());
         received.is_some_and(|received| round.whole_shows_every_type(received))
     }
 
     /// Whether the broker counts as many retained messages as devices have been heard of in this round, `expired` of which are
     /// held no longer. No device may have been let go meanwhile, or it may have been counted twice.
     fn count_matches(&self, expired: u64) -> bool {
-        !self.source.map.evicted_in_round()
+        !self.source.registry.evicted_in_round()
             && self.source.received_in_round().is_some_and(|received| self.broker_counts(received + expired))
     }
 
     /// Whether it counts as many as the last pass over every device has brought, each of another device.
     fn count_matches_pass(&self, round: &Round) -> bool {
-        let last = round.whole.last().filter(|_| self.source.map.is_limited());
+        let last = round.whole.last().filter(|_| self.source.registry.is_limited());
         last.is_some_and(|pass| self.broker_counts(pass.retained))
     }
 
@@ -324,7 +324,7 @@ impl<'a> PopulationReader<'a> {
 
     /// A pass, as far as what is new in it can be told.
     fn seen(&self, pass: Pass, before: &[Pass]) -> Pass {
-        if self.source.map.evicted_in_round() { pass.new_by_number(before) } else { pass }
+        if self.source.registry.evicted_in_round() { pass.new_by_number(before) } else { pass }
     }
 
     /// Reads every device on a connection of its own, up to so many times: until it brings nothing new.
@@ -380,7 +380,7 @@ impl<'a> PopulationReader<'a> {
 
     fn report(&self, round: &Round) -> PopulationReport {
         let (state, evidence) = round.outcome(self.seen_replay());
-        let counts = self.source.map.round_counts(self.source.round(), REPORTED_TYPES_MAX).into_iter();
+        let counts = self.source.registry.round_counts(self.source.round(), REPORTED_TYPES_MAX).into_iter();
         let ours = counts.filter(|count| self.source.settings.takes(&count.device_type));
         let types = ours.map(|count| {
             let own = round.types.get(&count.device_type).and_then(|read| read.evidence);
@@ -391,7 +391,7 @@ impl<'a> PopulationReader<'a> {
         });
         let types: Vec<TypeReport> = types.collect();
         let listed = types.len();
-        let others = self.source.map.types_total().saturating_sub(REPORTED_TYPES_MAX);
+        let others = self.source.registry.types_total().saturating_sub(REPORTED_TYPES_MAX);
         let proven = types.iter().filter(|t| t.proven).count();
         PopulationReport {
             state,

@@ -36,7 +36,7 @@ pub enum SeenReplay {
 pub struct TypePasses {
     pub passes: Vec<Pass>,
     pub evidence: Option<Evidence>,
-    /// Each device that the store had has been asked for, where the map does not hold all.
+    /// Each device that the store had has been asked for, where the registry does not hold all.
     pub catalog_is_asked_for: bool,
     /// The broker refuses the subscription to this type.
     pub refused: bool,

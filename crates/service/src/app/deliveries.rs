@@ -205,7 +205,7 @@ impl NotifyReceivers {
             tail: HistoryTail::default(),
             store_outlives: writer.good == StoreHealth::Good,
             is_shared: writer.settings.location.is_shared(),
-            registry: Arc::clone(&writer.map),
+            registry: Arc::clone(&writer.registry),
             feed: Arc::clone(&writer.feed),
             source: source_of(parts),
             describe: Arc::new(move |device, previous, refusal| api.change_data(device, previous, refusal)),
@@ -222,7 +222,7 @@ impl NotifyReceivers {
         AlertService {
             rules: self.rules,
             endpoints: self.endpoints,
-            registry: Arc::clone(&writer.map),
+            registry: Arc::clone(&writer.registry),
             feed: Arc::clone(&writer.feed),
             health: Arc::clone(&writer.health),
             holder: Arc::new(LeaseHolder::new(Arc::clone(&writer.store))),

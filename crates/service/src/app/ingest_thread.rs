@@ -20,9 +20,15 @@ pub(super) fn spawn_ingest(
     pending: Pending,
 ) -> Result<thread::JoinHandle<()>, ServeError> {
     let (pending_acks, feed) = (Arc::clone(&writer.pending_acks), Arc::clone(&writer.feed));
-    let ingest =
-        Ingest::new(Arc::clone(&writer.map), writer.metrics.clone(), events, pending_acks, feed, partition)
-            .with_formats(formats);
+    let ingest = Ingest::new(
+        Arc::clone(&writer.registry),
+        writer.metrics.clone(),
+        events,
+        pending_acks,
+        feed,
+        partition,
+    )
+    .with_formats(formats);
     thread::Builder::new()
         .name("ingest".to_owned())
         .spawn(move || ingest.run(&pending))

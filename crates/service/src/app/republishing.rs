@@ -53,7 +53,7 @@ impl Republishing {
         }
         let republisher = Republisher {
             settings,
-            registry: Arc::clone(&writer.map),
+            registry: Arc::clone(&writer.registry),
             feed: Arc::clone(&writer.feed),
             health: Arc::clone(&writer.health),
             describe: Arc::new(ApiTexts(Arc::clone(api))),

@@ -41,7 +41,7 @@ pub struct RunningService {
     pub(super) stop_writer: CancellationToken,
     /// HTTP, other instances, webhooks and the like.
     pub(super) parts: Parts,
-    pub(super) map: Arc<DeviceRegistry>,
+    pub(super) registry: Arc<DeviceRegistry>,
 }
 
 impl RunningService {
@@ -94,7 +94,7 @@ impl RunningService {
             self.stop_writer.cancel();
             let writer = timeout(LAST_FLUSH_TIMEOUT, writer).await;
             if writer.is_err() {
-                let devices = self.map.dirty_waiting();
+                let devices = self.registry.dirty_waiting();
                 tracing::error!(devices, "the store does not take the last changes: they are lost");
             }
             (ingest, writer)

@@ -28,14 +28,24 @@ pub(super) fn link_health(source: &SourceSettings) -> LinkHealth {
 
 /// What sources are made with.
 pub(super) struct SourceParts {
-    pub(super) map: Arc<DeviceRegistry>,
-    pub(super) health: Arc<Health>,
-    pub(super) metrics: Metrics,
-    pub(super) leadership: Arc<Leadership>,
-    pub(super) catalog: Option<Arc<dyn DeviceCatalog>>,
+    registry: Arc<DeviceRegistry>,
+    health: Arc<Health>,
+    metrics: Metrics,
+    leadership: Arc<Leadership>,
+    catalog: Option<Arc<dyn DeviceCatalog>>,
 }
 
 impl SourceParts {
+    pub(super) fn new(
+        registry: &Arc<DeviceRegistry>,
+        health: Arc<Health>,
+        metrics: &Metrics,
+        leadership: Arc<Leadership>,
+        catalog: Option<Arc<dyn DeviceCatalog>>,
+    ) -> Self {
+        Self { registry: Arc::clone(registry), health, metrics: metrics.clone(), leadership, catalog }
+    }
+
     /// One source, or one for each broker. With the last of them the backlog, and so the decoder, ends.
     pub(super) fn sources(
         self,
@@ -44,15 +54,15 @@ impl SourceParts {
         backlog: Backlog,
         shutdown: &CancellationToken,
     ) -> Vec<Source> {
-        let Self { map, health, metrics, leadership, catalog } = self;
+        let Self { registry, health, metrics, leadership, catalog } = self;
         if further.is_empty() {
-            let source = Source::new(first, backlog, map, health, metrics, shutdown.clone());
+            let source = Source::new(first, backlog, registry, health, metrics, shutdown.clone());
             return vec![source.with_leadership(leadership).knowing(catalog)];
         }
         let sources = [first].into_iter().chain(further).zip(health.links()).zip(0..);
         let with_link = |((source, link), number): ((_, &LinkHealth), _)| {
-            let (map, health) = (Arc::clone(&map), Arc::clone(&link.health));
-            Source::new(source, backlog.clone(), map, health, metrics.clone(), shutdown.clone())
+            let (registry, health) = (Arc::clone(&registry), Arc::clone(&link.health));
+            Source::new(source, backlog.clone(), registry, health, metrics.clone(), shutdown.clone())
                 .with_link(LinkId(number))
         };
         sources.map(with_link).collect()

@@ -21,7 +21,7 @@ fn failing<T: Send + 'static>(name: &'static str) -> oneshot::Receiver<T> {
 
 /// A service of parts that do nothing until `shutdown`.
 fn idle(shutdown: &CancellationToken) -> RunningService {
-    let (metrics, map) = (Metrics::default(), Arc::new(DeviceRegistry::default()));
+    let (metrics, registry) = (Metrics::default(), Arc::new(DeviceRegistry::default()));
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     let (_, pending) = backlog(0, metrics.clone());
     let (stopped, stop_writer) = (shutdown.clone(), CancellationToken::new());
@@ -37,7 +37,7 @@ fn idle(shutdown: &CancellationToken) -> RunningService {
     parts.spawn("idle part", async move { stopped.cancelled().await });
     RunningService {
         http_address: (Ipv4Addr::LOCALHOST, 0).into(),
-        progress: ProgressSource { map: Arc::clone(&map), health, metrics: metrics.clone() },
+        progress: ProgressSource { registry: Arc::clone(&registry), health, metrics: metrics.clone() },
         shutdown: shutdown.clone(),
         source: spawn_with_runtime("source", {
             let shutdown = shutdown.clone();
@@ -56,7 +56,7 @@ fn idle(shutdown: &CancellationToken) -> RunningService {
         writer: until(stop_writer.clone()),
         stop_writer,
         parts,
-        map,
+        registry,
     }
 }
 

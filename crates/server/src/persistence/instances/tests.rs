@@ -14,7 +14,7 @@ fn instances() -> Instances {
     Instances {
         store: Arc::new(MemoryStore::new(Retention { per_device: 1 })),
         health,
-        map: Arc::default(),
+        registry: Arc::default(),
         metrics,
         pending_acks: Arc::default(),
         leadership: Arc::new(Leadership::of_several()),

@@ -24,7 +24,7 @@ impl Fixture {
         let peers = Peers {
             store: Arc::new(MemoryStore::new(Retention { per_device: 1 })),
             backlog,
-            map: Arc::default(),
+            registry: Arc::default(),
             feed: Arc::new(Feed::new(FeedSettings::default(), Arc::clone(&health), metrics.clone())),
             health,
             metrics,

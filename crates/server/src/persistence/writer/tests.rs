@@ -48,9 +48,9 @@ fn connected(nanos: i128) -> PresenceEvent {
     }
 }
 
-fn change(map: &DeviceRegistry, nanos: i128) {
+fn change(registry: &DeviceRegistry, nanos: i128) {
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-    map.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
+    registry.apply(Device { device_type: "t", id: "a" }, connected(nanos), arrival);
 }
 
 impl<F: Send + Sync> ReadDevices for Hooked<F> {
@@ -127,12 +127,12 @@ impl<F: Fn(&Batch) -> Result<(), StoreError> + Send + Sync> Store for Hooked<F> 
     }
 }
 
-/// A writer of what changes in a map into a store.
-fn writer(map: &Arc<DeviceRegistry>, store: Arc<dyn Store>) -> Writer {
+/// A writer of what changes in a registry into a store.
+fn writer(registry: &Arc<DeviceRegistry>, store: Arc<dyn Store>) -> Writer {
     let metrics = Metrics::default();
     let health = Arc::new(Health::new(ReadyOn::Unproven));
     Writer {
-        map: Arc::clone(map),
+        registry: Arc::clone(registry),
         events: Arc::new(EventQueue::new(metrics.clone())),
         pending_acks: Arc::default(),
         store,
@@ -152,20 +152,20 @@ fn writer(map: &Arc<DeviceRegistry>, store: Arc<dyn Store>) -> Writer {
 
 #[tokio::test]
 async fn changes_during_a_write_wait_for_the_next_flush() {
-    let map = Arc::new(DeviceRegistry::tracking_changes());
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
     let batches = Arc::new(AtomicUsize::new(0));
     // Something changes whenever a batch is written.
-    let (changing, counted) = (Arc::clone(&map), Arc::clone(&batches));
+    let (changing, counted) = (Arc::clone(&registry), Arc::clone(&batches));
     let store = hooked(move |_| {
         change(&changing, 10 + counted.fetch_add(1, Ordering::Relaxed) as i128);
         Ok(())
     });
-    let writer = writer(&map, store);
-    change(&map, 1);
+    let writer = writer(&registry, store);
+    change(&registry, 1);
     for flushes in 1..=3 {
         writer.flush(&CancellationToken::new()).await;
         assert_eq!(batches.load(Ordering::Relaxed), flushes);
-        assert_eq!(map.dirty_waiting(), 1, "the change that came meanwhile");
+        assert_eq!(registry.dirty_waiting(), 1, "the change that came meanwhile");
     }
 }
 
@@ -175,10 +175,10 @@ async fn a_decoder_that_is_far_behind_goes_first_between_two_batches_for_a_bound
     for (flush_interval, catches_up) in
         [(Duration::from_secs(3_600), true), (Duration::from_millis(20), false)]
     {
-        let map = Arc::new(DeviceRegistry::tracking_changes());
+        let registry = Arc::new(DeviceRegistry::tracking_changes());
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         for id in (0..=BATCH_MAX).map(|id| id.to_string()) {
-            map.apply(Device { device_type: "t", id: &id }, connected(1), arrival);
+            registry.apply(Device { device_type: "t", id: &id }, connected(1), arrival);
         }
         let (metrics, (written, mut first)) = (Metrics::default(), mpsc::unbounded_channel());
         let backlog = metrics.backlog_waiting_bytes.clone();
@@ -191,7 +191,7 @@ async fn a_decoder_that_is_far_behind_goes_first_between_two_batches_for_a_bound
             Ok(())
         });
         let settings = StoreSettings { flush_interval, ..StoreSettings::memory() };
-        let writer = Writer { metrics, settings, ..writer(&map, store) };
+        let writer = Writer { metrics, settings, ..writer(&registry, store) };
         let decoder = async {
             first.recv().await;
             if catches_up {
@@ -202,21 +202,21 @@ async fn a_decoder_that_is_far_behind_goes_first_between_two_batches_for_a_bound
         tokio::join!(writer.flush(&stop), decoder);
         let then = if catches_up { 0 } else { far_behind };
         assert_eq!(*seen.lock(), [far_behind, then]);
-        assert_eq!(map.dirty_waiting(), 0);
+        assert_eq!(registry.dirty_waiting(), 0);
     }
 }
 
 #[test]
 fn long_messages_make_batches_of_a_bounded_size() {
     for shared in [false, true] {
-        let map = Arc::new(DeviceRegistry::tracking_changes());
-        let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
+        let registry = Arc::new(DeviceRegistry::tracking_changes());
+        let writer = writer(&registry, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
         writer.health.set_peer_health(if shared { PeerHealth::Broken } else { PeerHealth::Off });
         let long = PresenceEvent { payload: Payload::pack(&[b'x'; 64 << 10]), ..connected(1) };
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
         for id in (0..600).map(|id| id.to_string()) {
             let device = Device { device_type: "t", id: &id };
-            map.apply(device, long.clone(), arrival);
+            registry.apply(device, long.clone(), arrival);
             writer.events.push(device, long.clone(), UnixSeconds(1));
         }
         let (mut devices, mut events) = (0, 0);
@@ -254,7 +254,7 @@ fn picky(
 fn happen(writer: &Writer, id: &str, at: i128) {
     let device = Device { device_type: "t", id };
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-    writer.map.apply(device, connected(at), arrival);
+    writer.registry.apply(device, connected(at), arrival);
     writer.events.push(device, connected(at), UnixSeconds(1));
 }
 
@@ -272,10 +272,10 @@ async fn inner(store: &dyn Store) -> Vec<String> {
 
 #[tokio::test]
 async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_from_memory() {
-    for map in [DeviceRegistry::tracking_changes(), DeviceRegistry::holding(1)] {
-        let (map, batches) = (Arc::new(map), Arc::default());
+    for registry in [DeviceRegistry::tracking_changes(), DeviceRegistry::holding(1)] {
+        let (registry, batches) = (Arc::new(registry), Arc::default());
         let store = picky(&batches);
-        let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+        let writer = writer(&registry, Arc::clone(&store) as Arc<dyn Store>);
         for n in 0..500 {
             happen(&writer, &format!("good{n:03}"), 1);
         }
@@ -305,18 +305,18 @@ async fn a_device_that_the_store_refuses_keeps_no_other_back_and_is_answered_fro
         assert!(page.newest.number > 500, "whoever reads on is told that events are missing");
 
         // While more devices are held than may be, the refused ones are not let go: they are nowhere else.
-        map.evict_surplus(100_000);
+        registry.evict_surplus(100_000);
         for id in ["bad1", "bad2"] {
-            assert!(map.read(Device { device_type: "t", id }, |_| ()).is_some(), "{id}");
+            assert!(registry.read(Device { device_type: "t", id }, |_| ()).is_some(), "{id}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_refused_device_costs_no_batch_when_it_changes_and_is_tried_again_rarely() {
-    let (map, batches) = (Arc::new(DeviceRegistry::tracking_changes()), Arc::default());
+    let (registry, batches) = (Arc::new(DeviceRegistry::tracking_changes()), Arc::default());
     let store = picky(&batches);
-    let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+    let writer = writer(&registry, Arc::clone(&store) as Arc<dyn Store>);
     happen(&writer, "bad", 1);
     writer.flush(&CancellationToken::new()).await;
     let spent = |batches: &AtomicUsize| batches.swap(0, Ordering::Relaxed);
@@ -341,15 +341,15 @@ async fn a_refused_device_costs_no_batch_when_it_changes_and_is_tried_again_rare
 
 #[tokio::test]
 async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
-    let map = Arc::new(DeviceRegistry::tracking_changes());
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
     let mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_mended = Arc::clone(&mended);
     let store = hooked(move |_| {
         let is_mended = is_mended.load(Ordering::Relaxed);
         is_mended.then_some(()).ok_or_else(|| StoreError::Refused("not yet".to_owned()))
     });
-    let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
-    change(&map, 1);
+    let writer = writer(&registry, Arc::clone(&store) as Arc<dyn Store>);
+    change(&registry, 1);
     writer.flush(&CancellationToken::new()).await;
     assert!(writer.health.state().refused_by_store.is_some());
     mended.store(true, Ordering::Relaxed);
@@ -363,9 +363,9 @@ async fn a_device_that_is_no_longer_refused_is_written_and_no_longer_shown() {
 
 #[tokio::test]
 async fn a_change_that_comes_while_a_refused_device_is_tried_again_is_written() {
-    for map in [DeviceRegistry::tracking_changes(), DeviceRegistry::holding(1)] {
-        let (map, mended) = (Arc::new(map), Arc::new(std::sync::atomic::AtomicBool::new(false)));
-        let (changing, is_mended) = (Arc::clone(&map), Arc::clone(&mended));
+    for registry in [DeviceRegistry::tracking_changes(), DeviceRegistry::holding(1)] {
+        let (registry, mended) = (Arc::new(registry), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let (changing, is_mended) = (Arc::clone(&registry), Arc::clone(&mended));
         let store = hooked(move |batch| {
             // While the batch of another device is written, the refused one changes once more.
             if batch.devices.iter().any(|device| &*device.name.id == "other") {
@@ -374,8 +374,8 @@ async fn a_change_that_comes_while_a_refused_device_is_tried_again_is_written() 
             let is_mended = is_mended.load(Ordering::Relaxed);
             is_mended.then_some(()).ok_or_else(|| StoreError::Refused("not yet".to_owned()))
         });
-        let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
-        change(&map, 1);
+        let writer = writer(&registry, Arc::clone(&store) as Arc<dyn Store>);
+        change(&registry, 1);
         writer.flush(&CancellationToken::new()).await;
         mended.store(true, Ordering::Relaxed);
         happen(&writer, "other", 1);

@@ -63,15 +63,15 @@ enum First {
 struct OrderChanged;
 
 impl ByTime {
-    pub fn new(map: &DeviceRegistry, query: &Query, want: usize) -> Self {
+    pub fn new(registry: &DeviceRegistry, query: &Query, want: usize) -> Self {
         let names = &query.filter.types;
         let orders: Vec<ListOrder> = if names.is_empty() {
-            let merged = map.types.merged();
-            let further = (map.types.len() > merged.len()).then_some(ListOrder::OfFurtherTypes);
+            let merged = registry.types.merged();
+            let further = (registry.types.len() > merged.len()).then_some(ListOrder::OfFurtherTypes);
             merged.into_iter().map(ListOrder::OfType).chain(further).collect()
         } else {
             let names: BTreeSet<&String> = names.iter().collect();
-            names.into_iter().filter_map(|name| map.types.get(name)).map(ListOrder::OfType).collect()
+            names.into_iter().filter_map(|name| registry.types.get(name)).map(ListOrder::OfType).collect()
         };
         let at_once = (2 * want / orders.len().max(1)).clamp(2, 64);
         let fronts: Vec<Front> = orders.into_iter().map(|order| Front::new(order, query)).collect();
@@ -80,7 +80,7 @@ impl ByTime {
 
     pub fn advance(
         &mut self,
-        map: &DeviceRegistry,
+        registry: &DeviceRegistry,
         query: &Query,
         found: &mut Vec<ListedDevice>,
         want: usize,
@@ -88,7 +88,7 @@ impl ByTime {
         if let Some(number) = self.open.last().copied() {
             let front = &mut self.fronts[number];
             let mut cost = ORDER_COST;
-            match front.seek(map, query, self.at_once, &mut cost) {
+            match front.seek(registry, query, self.at_once, &mut cost) {
                 Ok(First::Known(time, device_type)) => {
                     self.open.pop();
                     self.firsts.insert(FrontFirst { time, device_type, front: number });
@@ -110,7 +110,7 @@ impl ByTime {
         };
         let Some(FrontFirst { front: number, .. }) = next else { return Progress::Done };
         let front = &mut self.fronts[number];
-        match front.take_first(map, query) {
+        match front.take_first(registry, query) {
             Ok(device) => {
                 if device.is_some() {
                     front.shown = Some(found.len());
@@ -140,26 +140,26 @@ impl Front {
     /// Goes one step towards the first device, if none waits.
     fn seek(
         &mut self,
-        map: &DeviceRegistry,
+        registry: &DeviceRegistry,
         query: &Query,
         at_once: usize,
         cost: &mut usize,
     ) -> Result<First, OrderChanged> {
         if let Some(first) = self.waiting.front() {
-            return self.first(map, first);
+            return self.first(registry, first);
         }
         let Some(next) = &self.next else { return Ok(First::None) };
-        let index = map.settled(&self.order);
+        let index = registry.settled(&self.order);
         let range = match next {
-            Next::After(position) => map.range(&index, &self.order, query, position.as_ref()),
+            Next::After(position) => registry.range(&index, &self.order, query, position.as_ref()),
             Next::Range { range, version, .. } if *version == index.version() => *range,
             Next::Range { last, .. } if self.removals == index.removals() => {
-                map.range(&index, &self.order, query, Some(&map.position(last)))
+                registry.range(&index, &self.order, query, Some(&registry.position(last)))
             }
             Next::Range { .. } => return Err(OrderChanged),
         };
         let step: ScanStep<IndexEntry> =
-            map.step(&index, &self.order, (query, range), at_once, |entry| Some(*entry));
+            registry.step(&index, &self.order, (query, range), at_once, |entry| Some(*entry));
         *cost += step.cost;
         self.waiting.extend(step.taken);
         self.removals = index.removals();
@@ -173,15 +173,15 @@ impl Front {
         Ok(First::Sought)
     }
 
-    fn first(&self, map: &DeviceRegistry, entry: &IndexEntry) -> Result<First, OrderChanged> {
+    fn first(&self, registry: &DeviceRegistry, entry: &IndexEntry) -> Result<First, OrderChanged> {
         match &self.order {
             ListOrder::OfType(device_type) => Ok(First::Known(entry.time(), Arc::clone(&device_type.name))),
             ListOrder::OfFurtherTypes => {
-                let index = self.order.index(map).read();
+                let index = self.order.index(registry).read();
                 if index.removals() != self.removals {
                     return Err(OrderChanged);
                 }
-                let records = map.shards[entry.place().shard()].records.read();
+                let records = registry.shards[entry.place().shard()].records.read();
                 let record = records.at(entry.place().at()).ok_or(OrderChanged)?;
                 Ok(First::Known(entry.time(), Arc::clone(&record.device_type.name)))
             }
@@ -191,14 +191,14 @@ impl Front {
     /// The first device that waits, if it still fits.
     fn take_first(
         &mut self,
-        map: &DeviceRegistry,
+        registry: &DeviceRegistry,
         query: &Query,
     ) -> Result<Option<ListedDevice>, OrderChanged> {
-        let index = self.order.index(map).read();
+        let index = self.order.index(registry).read();
         if index.removals() != self.removals {
             return Err(OrderChanged);
         }
         // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
-        Ok(self.waiting.pop_front().and_then(|entry| map.found(query, &entry)))
+        Ok(self.waiting.pop_front().and_then(|entry| registry.found(query, &entry)))
     }
 }

@@ -23,14 +23,14 @@ pub(super) struct ById {
 }
 
 impl ById {
-    pub fn new(map: &DeviceRegistry, query: &Query) -> Self {
+    pub fn new(registry: &DeviceRegistry, query: &Query) -> Self {
         let after = query.after.clone();
         let first = match &after {
             Some(position) => Bound::Included(position.device_type.as_str()),
             None => Bound::Unbounded,
         };
         if query.filter.types.is_empty() {
-            let types = map.types.page(first, query.sort.descending, TYPES_AT_ONCE);
+            let types = registry.types.page(first, query.sort.descending, TYPES_AT_ONCE);
             return Self { more: types.len() == TYPES_AT_ONCE, types: types.into(), after };
         }
         let is_passed = |name: &str| {
@@ -43,12 +43,16 @@ impl ById {
         if query.sort.descending {
             names.reverse();
         }
-        Self { types: names.into_iter().filter_map(|name| map.types.get(name)).collect(), more: false, after }
+        Self {
+            types: names.into_iter().filter_map(|name| registry.types.get(name)).collect(),
+            more: false,
+            after,
+        }
     }
 
     pub fn advance(
         &mut self,
-        map: &DeviceRegistry,
+        registry: &DeviceRegistry,
         query: &Query,
         found: &mut Vec<ListedDevice>,
         want: usize,
@@ -58,10 +62,10 @@ impl ById {
         };
         let order = ListOrder::OfType(Arc::clone(&device_type));
         let after = self.after.take().filter(|after| *after.device_type == *device_type.name);
-        let index = map.settled(&order);
-        let range = map.range(&index, &order, query, after.as_ref());
-        let look = |entry: &IndexEntry| map.found(query, entry);
-        let step = map.step(&index, &order, (query, range), want - found.len(), look);
+        let index = registry.settled(&order);
+        let range = registry.range(&index, &order, query, after.as_ref());
+        let look = |entry: &IndexEntry| registry.found(query, entry);
+        let step = registry.step(&index, &order, (query, range), want - found.len(), look);
         found.extend(step.taken);
         match step.left {
             Left::Behind(position) => {
@@ -70,7 +74,7 @@ impl ById {
             }
             Left::Nothing | Left::Range { .. } if self.types.is_empty() && self.more => {
                 let behind = Bound::Excluded(&*device_type.name);
-                self.types = map.types.page(behind, query.sort.descending, TYPES_AT_ONCE).into();
+                self.types = registry.types.page(behind, query.sort.descending, TYPES_AT_ONCE).into();
                 self.more = self.types.len() == TYPES_AT_ONCE;
             }
             Left::Nothing | Left::Range { .. } => {}

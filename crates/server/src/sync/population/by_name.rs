@@ -65,7 +65,7 @@ impl PopulationReader<'_> {
         Ok(true)
     }
 
-    /// Asks for what the store has of the type and the map does not show to have been heard of, once in a round, unless the
+    /// Asks for what the store has of the type and the registry does not show to have been heard of, once in a round, unless the
     /// passes brought as many devices as the store has. What was brought and is not written yet makes that uncertain; it is
     /// written by the next round.
     async fn ask_for_catalog(
@@ -86,7 +86,7 @@ impl PopulationReader<'_> {
         }
         let limit = usize::try_from(NAMES_MAX).unwrap_or(1);
         let received: BTreeSet<String> =
-            self.source.map.ids_in_round(device_type, true).into_iter().collect();
+            self.source.registry.ids_in_round(device_type, true).into_iter().collect();
         let mut after = None;
         loop {
             let Some(ids) = catalog.ids_of(device_type, after, limit).await else { return Ok(true) };
@@ -104,7 +104,7 @@ impl PopulationReader<'_> {
         }
     }
 
-    /// Finds out of which types the store has devices, where the map does not hold all.
+    /// Finds out of which types the store has devices, where the registry does not hold all.
     pub(super) async fn learn_catalog_types(&self) {
         let Some(catalog) = &self.source.catalog else { return };
         if let Some(types) = catalog.by_type().await {
@@ -113,12 +113,13 @@ impl PopulationReader<'_> {
         }
     }
 
-    /// The topics of devices that are listed or in the map, and not heard of in this round.
+    /// The topics of devices that are listed or in the registry, and not heard of in this round.
     fn missing_topics(&self, device_type: &str) -> Vec<String> {
-        let (map, listed) = (&self.source.map, self.source.settings.population.devices.get(device_type));
-        let mut missing: BTreeSet<String> = map.ids_in_round(device_type, false).into_iter().collect();
+        let (registry, listed) =
+            (&self.source.registry, self.source.settings.population.devices.get(device_type));
+        let mut missing: BTreeSet<String> = registry.ids_in_round(device_type, false).into_iter().collect();
         if let Some(listed) = listed {
-            let received: BTreeSet<String> = map.ids_in_round(device_type, true).into_iter().collect();
+            let received: BTreeSet<String> = registry.ids_in_round(device_type, true).into_iter().collect();
             missing.extend(listed.iter().filter(|id| !received.contains(*id)).cloned());
         }
         missing.iter().map(|id| Formats::topic_of(Device { device_type, id })).collect()
@@ -126,13 +127,13 @@ impl PopulationReader<'_> {
 
     /// What it says for a type that each device known beforehand has been asked for.
     fn known_beforehand(&self, device_type: &str) -> Evidence {
-        if self.source.map.evicted_in_round() {
+        if self.source.registry.evicted_in_round() {
             // Who else was heard of is no longer known.
             return Evidence::None;
         }
         if let Some(listed) = self.source.settings.population.devices.get(device_type) {
             let listed: BTreeSet<&String> = listed.iter().collect();
-            let received = self.source.map.ids_in_round(device_type, true);
+            let received = self.source.registry.ids_in_round(device_type, true);
             if received.is_empty() && !self.broker().replays {
                 return Evidence::None;
             }
@@ -142,7 +143,7 @@ impl PopulationReader<'_> {
                 Evidence::None
             };
         }
-        match self.source.map.round_count(device_type) {
+        match self.source.registry.round_count(device_type) {
             Some(count) if count.before > 0 && count.total == count.before => Evidence::KnownDevices,
             Some(_) | None => Evidence::None,
         }

@@ -98,9 +98,9 @@ impl PopulationReader<'_> {
     /// How many devices of the type were heard of in this round; `None` if nobody can tell, as where devices are let go, or where
     /// another link has begun a round of its own.
     fn known_of(&self, device_type: &str) -> Option<u64> {
-        let (source, map) = (self.source, &self.source.map);
-        let can_tell = !map.evicted_in_round() && source.round() == map.round();
-        can_tell.then(|| map.round_count(device_type).map_or(0, |count| count.received))
+        let (source, registry) = (self.source, &self.source.registry);
+        let can_tell = !registry.evicted_in_round() && source.round() == registry.round();
+        can_tell.then(|| registry.round_count(device_type).map_or(0, |count| count.received))
     }
 
     pub(super) fn unread_types(&self, round: &Round) -> usize {

@@ -48,10 +48,12 @@ impl PopulationReader<'_> {
 
     /// Shows the result of the round so far.
     pub(super) fn show_so_far(&self, round: &Round, number: RoundNumber) {
-        let (map, health) = (&self.source.map, &self.source.health);
+        let (registry, health) = (&self.source.registry, &self.source.health);
         health.population_so_far(self.report(round));
         let received = self.source.received_in_round();
-        if !map.evicted_in_round() && received.is_some_and(|received| received >= map.totals().total()) {
+        if !registry.evicted_in_round()
+            && received.is_some_and(|received| received >= registry.totals().total())
+        {
             // Of every device that is held a message came again.
             health.round_ended(number);
         }

@@ -14,7 +14,7 @@ type SeenEvents = HashSet<(String, i64)>;
 
 /// What changes while batches are written: the registry, the queue of events, and how far they are.
 struct Fleet {
-    map: Arc<DeviceRegistry>,
+    registry: Arc<DeviceRegistry>,
     events: Arc<EventQueue>,
     devices: usize,
     changes: AtomicUsize,
@@ -30,7 +30,7 @@ impl Fleet {
             self.events.push(device, event.clone(), UnixSeconds(1));
             let arrival =
                 Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-            self.map.apply(device, event, arrival);
+            self.registry.apply(device, event, arrival);
         }
     }
 }
@@ -78,14 +78,14 @@ async fn flush_all(devices: usize, first: usize, then: Vec<usize>, peers: PeerHe
         changing.get().unwrap().change(next.unwrap_or(0));
         Ok(())
     });
-    let map = Arc::new(DeviceRegistry::tracking_changes());
-    let writer = writer(&map, store);
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
+    let writer = writer(&registry, store);
     writer.health.set_peer_health(peers);
     let events = Arc::clone(&writer.events);
-    assert!(fleet.set(Fleet { map, events, devices, changes: AtomicUsize::new(0) }).is_ok());
+    assert!(fleet.set(Fleet { registry, events, devices, changes: AtomicUsize::new(0) }).is_ok());
     fleet.get().unwrap().change(first);
     // What changes while the last batch is written waits for the next flush.
-    while writer.map.dirty_waiting() + writer.events.len() > 0 {
+    while writer.registry.dirty_waiting() + writer.events.len() > 0 {
         writer.flush(&CancellationToken::new()).await;
     }
     let written = std::mem::take(&mut *written.lock());
@@ -129,7 +129,7 @@ async fn devices_are_written_while_more_events_come_than_a_batch_holds() {
 
 #[tokio::test]
 async fn deferred_devices_are_not_acknowledged_before_they_are_written() {
-    let map = Arc::new(DeviceRegistry::tracking_changes());
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
     let written = Arc::new(AtomicUsize::new(0));
     let (to, acknowledged) = tokio::sync::mpsc::unbounded_channel();
     let (counted, acknowledged) = (Arc::clone(&written), Arc::new(Mutex::new(acknowledged)));
@@ -139,7 +139,7 @@ async fn deferred_devices_are_not_acknowledged_before_they_are_written() {
         counted.fetch_add(batch.devices.len(), Ordering::Relaxed);
         Ok(())
     });
-    let writer = writer(&map, store);
+    let writer = writer(&registry, store);
     for id in 0..2 * BATCH_MAX {
         happen(&writer, &id.to_string(), 1);
     }
@@ -152,15 +152,15 @@ async fn deferred_devices_are_not_acknowledged_before_they_are_written() {
 #[test]
 fn a_device_that_waits_for_its_events_is_written_alone_and_lost_events_are_noted_once() {
     for peers in [PeerHealth::Off, PeerHealth::Broken] {
-        let map = Arc::new(DeviceRegistry::tracking_changes());
-        let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
+        let registry = Arc::new(DeviceRegistry::tracking_changes());
+        let writer = writer(&registry, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
         writer.health.set_peer_health(peers);
         let happen = |events: usize| {
             for at in 0..events {
                 let event = connected(at as i128);
                 writer.events.push(Device { device_type: "t", id: "a" }, event, UnixSeconds(1));
             }
-            change(&map, events as i128);
+            change(&registry, events as i128);
         };
         happen(BATCH_MAX + 3);
         let taken: Vec<NextBatch> = (0..4).map(|_| writer.next_batch()).collect();
@@ -175,8 +175,8 @@ fn a_device_that_waits_for_its_events_is_written_alone_and_lost_events_are_noted
 
 #[test]
 fn each_device_whose_events_gave_way_is_written_with_or_before_a_note_of_the_loss() {
-    let map = Arc::new(DeviceRegistry::tracking_changes());
-    let writer = writer(&map, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
+    let writer = writer(&registry, Arc::new(MemoryStore::new(Retention { per_device: 1 })));
     writer.health.set_peer_health(PeerHealth::Broken);
     // More than may wait, of more devices than a batch holds.
     for change in 0..110_000 {

@@ -32,13 +32,14 @@ fn removed() -> PresenceEvent {
 async fn what_came_of_a_device_between_the_flush_and_its_removal_does_not_bring_it_back() {
     for is_asked_for in [true, false] {
         let store = Arc::new(MemoryStore::new(Retention { per_device: 9 }));
-        let map = Arc::new(DeviceRegistry::tracking_changes());
-        let (writer, stop) = (writer(&map, Arc::clone(&store) as Arc<dyn Store>), CancellationToken::new());
+        let registry = Arc::new(DeviceRegistry::tracking_changes());
+        let (writer, stop) =
+            (writer(&registry, Arc::clone(&store) as Arc<dyn Store>), CancellationToken::new());
         happen(&writer, "a", 1);
         happen(&writer, "b", 1);
         writer.flush(&stop).await;
         let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-        map.apply(DEVICE, removed(), arrival);
+        registry.apply(DEVICE, removed(), arrival);
         writer.events.push(DEVICE, removed(), UnixSeconds(1));
         happen(&writer, "b", 2);
         if is_asked_for {
@@ -46,10 +47,10 @@ async fn what_came_of_a_device_between_the_flush_and_its_removal_does_not_bring_
             let removal = Removal { device_type: "t".to_owned(), id: "a".to_owned(), done };
             writer.remove(removal, &Handle::current()).await;
         } else {
-            map.note_removed(DEVICE);
+            registry.note_removed(DEVICE);
             writer.forget_removed().await;
         }
-        assert_eq!(map.held(), 1);
+        assert_eq!(registry.held(), 1);
         writer.flush(&stop).await;
         assert_eq!(inner(&*store).await, ["b"], "asked for: {is_asked_for}");
         assert_eq!(writer.metrics.store.events_written.get(), 3);
@@ -59,12 +60,12 @@ async fn what_came_of_a_device_between_the_flush_and_its_removal_does_not_bring_
 #[tokio::test]
 async fn a_device_that_was_removed_just_before_a_stop_is_forgotten() {
     let store = Arc::new(MemoryStore::new(Retention { per_device: 9 }));
-    let map = Arc::new(DeviceRegistry::tracking_changes());
-    let writer = writer(&map, Arc::clone(&store) as Arc<dyn Store>);
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
+    let writer = writer(&registry, Arc::clone(&store) as Arc<dyn Store>);
     happen(&writer, "b", 1);
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-    map.apply(DEVICE, removed(), arrival);
-    map.note_removed(DEVICE);
+    registry.apply(DEVICE, removed(), arrival);
+    registry.note_removed(DEVICE);
     let stop = CancellationToken::new();
     stop.cancel();
     writer.run(Handle::current(), stop).await;

@@ -5,7 +5,7 @@ use crate::feed::RemovalReason;
 
 #[tokio::test]
 async fn changes_are_written_while_a_pruning_goes_on() {
-    let map = Arc::new(DeviceRegistry::tracking_changes());
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
     let (written, mut batches) = mpsc::unbounded_channel();
     let inner = MemoryStore::new(Retention { per_device: 9 });
     let before = move |batch: &Batch| {
@@ -14,13 +14,13 @@ async fn changes_are_written_while_a_pruning_goes_on() {
     };
     let store = Arc::new(Hooked { inner, before, is_pruning_endless: true });
     let settings = StoreSettings { flush_interval: Duration::from_millis(1), ..StoreSettings::memory() };
-    let writer = Writer { settings, ..writer(&map, store) };
+    let writer = Writer { settings, ..writer(&registry, store) };
     let expired = writer.metrics.store.events_expired.clone();
     let stop = CancellationToken::new();
     let changes = async {
         for at in 1..=3 {
             let before = expired.get();
-            change(&map, at);
+            change(&registry, at);
             assert_eq!(batches.recv().await, Some(1));
             while expired.get() == before {
                 tokio::task::yield_now().await;
@@ -34,14 +34,14 @@ async fn changes_are_written_while_a_pruning_goes_on() {
 #[tokio::test]
 async fn all_devices_that_are_disconnected_for_too_long_are_deleted_in_the_store() {
     const DEVICES: usize = 2_500;
-    let map = Arc::new(DeviceRegistry::tracking_changes());
+    let registry = Arc::new(DeviceRegistry::tracking_changes());
     let store = hooked(|_| Ok(()));
     let settings = StoreSettings { forget_after: Some(Duration::from_secs(1)), ..StoreSettings::memory() };
-    let writer = Writer { settings, ..writer(&map, Arc::clone(&store) as Arc<dyn Store>) };
+    let writer = Writer { settings, ..writer(&registry, Arc::clone(&store) as Arc<dyn Store>) };
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
     for id in (0..DEVICES).map(|id| id.to_string()) {
         let event = PresenceEvent { kind: EventKind::Disconnect, ..connected(1) };
-        map.apply(Device { device_type: "t", id: &id }, event, arrival);
+        registry.apply(Device { device_type: "t", id: &id }, event, arrival);
     }
     happen(&writer, "here", 1);
     writer.flush(&CancellationToken::new()).await;
