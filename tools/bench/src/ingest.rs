@@ -1,6 +1,6 @@
 //! Messages a second: the service from its start until it knows every device, against `mosquitto_sub` that prints the
 //! same retained messages to /dev/null, and against a bare socket that counts them. The broker is the same and drops
-//! nothing. With another source than the IoT platform, the service is measured on as many of the platform's devices in
+//! nothing. The service has its default store; without one, it is measured beside that. With another source than the IoT platform, the service is measured on as many of the platform's devices in
 //! turns with it, too.
 
 use std::path::Path;
@@ -37,18 +37,21 @@ pub fn run(size: &Size, options: &Options) -> Outcome<()> {
     let mut ours = Figures::new("devstatus", "messages/s");
     let mut peer = Figures::new("mosquitto_sub", "messages/s");
     let mut bare_socket = Figures::new("a bare socket", "messages/s");
+    let mut without_store = Figures::new("devstatus, no store", "messages/s");
     let mut of_platform = Figures::new("devstatus, iot-platform", "messages/s");
     for round in 1..=size.rounds {
         println!("round {round}");
         peer.push(drain(measured, size.devices)?);
         bare_socket.push(socket::drain(measured.broker.port, &measured.filter, size.devices)?);
-        ours.push(populate(&binary, measured, size.devices)?);
+        ours.push(populate(&binary, measured, size.devices, &[])?);
+        without_store.push(populate(&binary, measured, size.devices, &["--store", "memory:"])?);
         if other.is_some() {
-            of_platform.push(populate(&binary, &platform, size.devices)?);
+            of_platform.push(populate(&binary, &platform, size.devices, &[])?);
         }
     }
     print_ratio("ingest", &ours, &peer);
     print_ratio("ingest against a bare socket", &ours, &bare_socket);
+    print_ratio("ingest without a store against a bare socket", &without_store, &bare_socket);
     if other.is_some() {
         print_ratio("a source against the platform", &ours, &of_platform);
     }
@@ -63,9 +66,10 @@ struct Fleet<'a> {
 }
 
 /// Messages a second that the service takes in, from its start until it knows every device.
-fn populate(binary: &Path, fleet: &Fleet<'_>, devices: u32) -> Outcome<f64> {
+fn populate(binary: &Path, fleet: &Fleet<'_>, devices: u32, store: &[&str]) -> Outcome<f64> {
     let started = Instant::now();
-    let arguments = ["--store", "memory:", "--source", fleet.source];
+    let mut arguments = vec!["--source", fleet.source];
+    arguments.extend(store);
     let mut service = Service::start_with(binary, &fleet.broker.url(), &arguments)?;
     let population = service.wait_for_devices(devices)?;
     let rate = f64::from(devices) / started.elapsed().as_secs_f64();
