@@ -79,6 +79,8 @@ local function add_events(key, due, name, events, events_max, search)
   local newest = redis.call('LRANGE', key, 0, search - 1)
   local was_empty = #newest == 0
   local sequence = 0
+  -- The length of the history, once something has been added.
+  local len
   if not was_empty then
     local high, low = struct.unpack('>I4I4', newest[1])
     sequence = high * 4294967296 + low
@@ -87,12 +89,12 @@ local function add_events(key, due, name, events, events_max, search)
     if not is_among(newest, event:sub(5), search) then
       sequence = math.max(sequence + 1, received_at(event) * 1048576)
       local entry = struct.pack('>I4I4', math.floor(sequence / 4294967296), sequence % 4294967296) .. event
-      redis.call('LPUSH', key, entry)
+      len = redis.call('LPUSH', key, entry)
       table.insert(newest, 1, entry)
     end
   end
   if was_empty then redis.call('ZADD', due, received_at(events[1]), name) end
-  redis.call('LTRIM', key, 0, events_max - 1)
+  if not len or len > events_max then redis.call('LTRIM', key, 0, events_max - 1) end
 end
 
 local devices, names, changes, due, tombstones = unpack(KEYS, 1, 5)
@@ -138,8 +140,11 @@ while at <= #ARGV do
   elseif is_known then
     local received, kept_received = received_at(record), kept and received_at(kept) or 0
     if changed or received > kept_received then
-      local body = changed and record or kept
-      redis.call('HSET', devices, name, struct.pack('>I4', math.max(received, kept_received)) .. body:sub(5))
+      local merged = record
+      if not changed or received < kept_received then
+        merged = struct.pack('>I4', math.max(received, kept_received)) .. (changed and record or kept):sub(5)
+      end
+      redis.call('HSET', devices, name, merged)
       if not kept then redis.call('ZADD', names, 0, name) end
       sequence = sequence + 1
       position = string.format('%.0f-%s', sequence, token)
