@@ -47,7 +47,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::counts::Counts;
 pub use self::counts::Totals;
 use self::dirty::DirtySet;
-use self::end_code::EndCode;
+use self::end_code::{ArrivingEnd, EndCode};
 use self::index::TypeIndex;
 use self::index_entry::IndexKey;
 use self::limit::{Limit, RecordFlag, RecordFlags};
@@ -204,6 +204,7 @@ impl DeviceRegistry {
             hash,
             shard_number,
             state: Cell::default(),
+            end: Cell::default(),
             _changing: self.shards[shard_number].changing.lock(),
         }
     }
@@ -398,6 +399,8 @@ pub struct LockedDevice<'a> {
     shard_number: usize,
     /// Its state, if that was read since it was locked.
     state: Cell<Option<DeviceState>>,
+    /// What the event that changes it next says, if it ends a session.
+    end: Cell<Option<ArrivingEnd>>,
     _changing: MutexGuard<'a, ()>,
 }
 
@@ -426,6 +429,7 @@ impl LockedDevice<'_> {
         }
         let live =
             (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &registry.sources));
+        self.end.set(live.and_then(|event| event.end));
         let applied = self.change(arrival, |place, record| {
             let applied = registry.apply_to(place, record, event, arrival);
             if let Some(event) = live
@@ -475,10 +479,11 @@ impl LockedDevice<'_> {
             None => Record::new(&packed.device_type, device.id, packed.reception.clone()),
         };
         let from = record.facets(&registry.sources);
+        let end = self.end.take().filter(|end| end.is_of_none(&record.state));
         let applied = change(place, &mut record);
         // What was added just now must be filled in any case.
         let changed = (applied != Applied::Known || found.is_none())
-            .then(|| (record.facets(&registry.sources), record.pack()));
+            .then(|| (record.facets_after(end.as_ref(), &registry.sources), record.pack()));
         let reception = record.reception;
         let packed = records.at_mut(at).expect("it was found or added under this lock");
         packed.reception = reception;

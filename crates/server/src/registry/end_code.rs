@@ -2,7 +2,7 @@
 
 use super::DeviceRegistry;
 use formats::{Cause, held};
-use presence::PresenceEvent;
+use presence::{DeviceState, Moment, PresenceEvent};
 use std::net::Ipv4Addr;
 
 /// The platform's close code, or of another source the place of its cause.
@@ -44,6 +44,32 @@ impl EndCode {
             Some(place) => usize::from(place).min(Cause::PLACES - 1),
             None => Cause::place(held::close_code::cause(self.0)),
         }
+    }
+}
+
+/// What an event that arrives says of the end of a session, so that its message is searched once.
+#[derive(Clone, Copy)]
+pub(super) struct ArrivingEnd {
+    session: Moment,
+    time: Moment,
+    pub end_code: EndCode,
+    pub address: Option<Ipv4Addr>,
+}
+
+impl ArrivingEnd {
+    pub fn of(event: &PresenceEvent) -> Self {
+        let (end_code, address) = EndCode::and_address_of(event);
+        Self { session: event.session, time: event.time, end_code, address }
+    }
+
+    /// Whether it may be what this event says: another one of the same moments may say something else.
+    pub fn is_of(&self, event: &PresenceEvent) -> bool {
+        (self.session, self.time) == (event.session, event.time)
+    }
+
+    /// Whether it is told apart by its moments from all events that a state consists of.
+    pub fn is_of_none(&self, state: &DeviceState) -> bool {
+        !state.events().any(|held| self.is_of(held))
     }
 }
 
@@ -107,6 +133,28 @@ mod tests {
         ))
         .0;
         assert_eq!((unknown.close_code(), unknown.cause()), (None, Cause::PLACES - 1));
+    }
+
+    #[test]
+    fn the_cause_is_that_of_the_deciding_event_also_where_another_has_its_moments() {
+        let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+        let at = Moment::from_nanos(1);
+        let end = |word: &str| {
+            let document =
+                format!(r#"{{"ClientID":"a","Action":"Disconnect","_":{{"t":1,"c":"{word}","m":"x"}}}}"#);
+            let payload = Payload::pack_of("tasmota", document.as_bytes());
+            PresenceEvent { kind: EventKind::Disconnect, session: at, time: at, close_code: 0, payload }
+        };
+        let words = [Cause::ALL[0].word(), Cause::ALL[1].word()];
+        for [first, second] in [words, [words[1], words[0]]] {
+            let registry = DeviceRegistry::default();
+            let device = Device { device_type: "t", id: "1" };
+            registry.apply(device, end(first), arrival);
+            registry.apply(device, end(second), arrival);
+            let decides = end(words[0]).max(end(words[1]));
+            let word = held::cause_class(&decides.payload, 0);
+            assert_eq!(registry.disconnected_by_cause(), [(word, 1)]);
+        }
     }
 
     #[test]

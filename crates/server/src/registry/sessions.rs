@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use formats::{Cause, held};
+use formats::Cause;
 use presence::{EventKind, PresenceEvent, Status};
 
+use super::end_code::ArrivingEnd;
 use super::sources::{SourceRecord, Sources};
 use super::types::DeviceType;
 use super::{Applied, DeviceRegistry, Record, Totals};
@@ -21,6 +22,7 @@ pub(super) struct SessionCounts {
 #[derive(Clone, Copy)]
 pub(super) struct SessionEvent<'a> {
     pub kind: EventKind,
+    pub end: Option<ArrivingEnd>,
     /// Of an end: the place of its cause.
     pub cause: usize,
     /// `None`: the IoT platform.
@@ -29,11 +31,12 @@ pub(super) struct SessionEvent<'a> {
 
 impl<'a> SessionEvent<'a> {
     pub fn of(event: &PresenceEvent, sources: &'a Sources) -> Self {
-        let cause = match event.kind {
-            EventKind::Disconnect | EventKind::Takeover => held::cause(&event.payload, event.close_code),
+        let end = match event.kind {
+            EventKind::Disconnect | EventKind::Takeover => Some(ArrivingEnd::of(event)),
             EventKind::Connect | EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => None,
         };
-        Self { kind: event.kind, cause: Cause::place(cause), source: sources.of(&event.payload) }
+        let cause = end.map_or(Cause::place(None), |end| end.end_code.cause());
+        Self { kind: event.kind, end, cause, source: sources.of(&event.payload) }
     }
 }
 

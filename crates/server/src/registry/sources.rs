@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::counts::Counts;
-use super::end_code::EndCode;
+use super::end_code::{ArrivingEnd, EndCode};
 use super::index_entry::IndexKey;
 use super::sessions::{SessionCounts, SessionTotals};
 use super::{DeviceRegistry, Record, Totals};
@@ -41,11 +41,23 @@ pub(super) struct Facets<'a> {
 impl Record<'_> {
     /// What lists and counters look at; `None` before the first event.
     pub(super) fn facets<'a>(&self, sources: &'a Sources) -> Option<Facets<'a>> {
+        self.facets_after(None, sources)
+    }
+
+    /// The same after an event has come of which none that was held had session and time.
+    pub(super) fn facets_after<'a>(
+        &self,
+        end: Option<&ArrivingEnd>,
+        sources: &'a Sources,
+    ) -> Option<Facets<'a>> {
         let resolved = self.state.resolve()?;
         let payload = &resolved.event.payload;
         let (end_code, address) = match resolved.status {
             Status::Connected => (EndCode::NONE, held::ipv4(payload)),
-            Status::Disconnected => EndCode::and_address_of(resolved.event),
+            Status::Disconnected => match end.filter(|end| end.is_of(resolved.event)) {
+                Some(end) => (end.end_code, end.address),
+                None => EndCode::and_address_of(resolved.event),
+            },
         };
         let index_key = IndexKey { status: resolved.status, end_code, time: resolved.event.time, address };
         Some(Facets { index_key, source: sources.of(payload) })
