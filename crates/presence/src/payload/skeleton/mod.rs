@@ -17,7 +17,9 @@ mod join;
 mod split;
 mod table;
 
-use self::split::{Split, Splitter};
+use std::cell::RefCell;
+
+use self::split::{Scratch, Split, Splitter};
 use self::table::Table;
 use super::{Payload, op, unpack};
 use crate::event::Moment;
@@ -90,6 +92,10 @@ const FIRST_NUMBER: u64 = 2;
 /// Fields of a message without a skeleton as a whole.
 const FIELDS_MAX: usize = 64;
 
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 impl Default for Skeletons {
     fn default() -> Self {
         Self {
@@ -103,23 +109,34 @@ impl Skeletons {
     /// Appends a form of the payload that only [`Skeletons::unpack`] of this process understands.
     pub fn pack(&self, payload: &Payload, beside: &Beside<'_>, into: &mut Vec<u8>) {
         let start = into.len();
-        let split = Splitter::new(self, beside, into).split(payload.packed());
-        let mut head = Head::default();
-        let has_skeleton = split.is_some_and(|split| match self.skeletons.number_of(split.skeleton()) {
-            Some(number) => {
-                head.put(u64::from(number) + FIRST_NUMBER);
-                true
+        // The head stands first, but is known last. Mostly it is one byte.
+        into.push(NO_SKELETON);
+        if let Some(head) = SCRATCH.with_borrow_mut(|scratch| self.split(payload, beside, into, scratch)) {
+            match head.bytes() {
+                [byte] => into[start] = *byte,
+                bytes => drop(into.splice(start..=start, bytes.iter().copied())),
             }
-            None => self.put_fields(&split, &mut head),
-        });
-        if has_skeleton {
-            // It stands first, but is known last.
-            into.splice(start..start, head.bytes().iter().copied());
         } else {
-            into.truncate(start);
-            into.push(NO_SKELETON);
+            into.truncate(start + 1);
             into.extend_from_slice(payload.packed());
         }
+    }
+
+    /// Appends what stands in the gaps and says what stands before them; `None`: not everything has a number.
+    fn split(
+        &self,
+        payload: &Payload,
+        beside: &Beside<'_>,
+        gaps: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Option<Head> {
+        let split = Splitter::new(self, beside, gaps, scratch).split(payload.packed())?;
+        let mut head = Head::default();
+        if let Some(number) = self.skeletons.number_of(split.skeleton()) {
+            head.put(u64::from(number) + FIRST_NUMBER);
+            return Some(head);
+        }
+        self.put_fields(split, &mut head).then_some(head)
     }
 
     /// The numbers of the fields, for messages that have their fields in ever another order; says whether all of them have one.

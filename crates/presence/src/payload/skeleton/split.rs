@@ -4,12 +4,8 @@ use super::super::{dictionary, op, unpack};
 use super::{Beside, SPLIT_MAX_BYTES, Skeletons, millis, part, stand_in};
 use crate::payload::pack::{put_varint, zigzag};
 
-/// Room for most skeletons, so that splitting allocates once for them.
-const SKELETON_CAPACITY: usize = 128;
-const FIELDS_CAPACITY: usize = 32;
-const TEXT_CAPACITY: usize = 64;
-
 /// A skeleton, and where its fields end.
+#[derive(Default)]
 pub struct Split {
     skeleton: Vec<u8>,
     ends: Vec<u16>,
@@ -29,26 +25,48 @@ impl Split {
     }
 }
 
-pub struct Splitter<'a> {
-    skeletons: &'a Skeletons,
-    beside: &'a Beside<'a>,
+/// What a thread splits into, so that splitting allocates nothing.
+#[derive(Default)]
+pub struct Scratch {
     split: Split,
-    gaps: &'a mut Vec<u8>,
     /// A text with stand-ins for the names of the device.
     text: Vec<u8>,
 }
 
+impl Scratch {
+    /// Empty, and not larger than most messages need.
+    fn cleared(&mut self) -> (&mut Split, &mut Vec<u8>) {
+        let Self { split, text } = self;
+        for bytes in [&mut split.skeleton, &mut *text] {
+            bytes.clear();
+            bytes.shrink_to(SPLIT_MAX_BYTES);
+        }
+        split.ends.clear();
+        (split, text)
+    }
+}
+
+pub struct Splitter<'a> {
+    skeletons: &'a Skeletons,
+    beside: &'a Beside<'a>,
+    split: &'a mut Split,
+    gaps: &'a mut Vec<u8>,
+    text: &'a mut Vec<u8>,
+}
+
 impl<'a> Splitter<'a> {
-    pub fn new(skeletons: &'a Skeletons, beside: &'a Beside<'a>, gaps: &'a mut Vec<u8>) -> Self {
-        let split = Split {
-            skeleton: Vec::with_capacity(SKELETON_CAPACITY),
-            ends: Vec::with_capacity(FIELDS_CAPACITY),
-        };
-        Self { skeletons, beside, split, gaps, text: Vec::with_capacity(TEXT_CAPACITY) }
+    pub fn new(
+        skeletons: &'a Skeletons,
+        beside: &'a Beside<'a>,
+        gaps: &'a mut Vec<u8>,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let (split, text) = scratch.cleared();
+        Self { skeletons, beside, split, gaps, text }
     }
 
     /// Appends what stands in the gaps and returns the skeleton; `None` if there can be none.
-    pub fn split(mut self, packed: &[u8]) -> Option<Split> {
+    pub fn split(mut self, packed: &[u8]) -> Option<&'a Split> {
         let (mut rest, mut last_time) = (packed, None);
         while let Some((&code, behind)) = rest.split_first() {
             rest = match code {
@@ -178,12 +196,12 @@ impl<'a> Splitter<'a> {
     fn gap(&mut self, text: &[u8]) {
         self.split.skeleton.push(part::WORD);
         self.put_stand_ins(text);
-        match self.skeletons.words.number_of(&self.text) {
+        match self.skeletons.words.number_of(self.text) {
             Some(number) => put_varint(self.gaps, u64::from(number) + 1),
             None => {
                 self.gaps.push(0);
                 put_varint(self.gaps, self.text.len() as u64);
-                self.gaps.extend_from_slice(&self.text);
+                self.gaps.extend_from_slice(self.text);
             }
         }
     }
