@@ -262,10 +262,13 @@ fn time(text: &[u8]) -> Option<u64> {
 /// `a.b.c.d` without leading zeros, not followed by what would make it another word.
 fn ipv4(text: &[u8]) -> Option<([u8; 4], usize)> {
     let len = text.iter().take(16).position(|b| !b.is_ascii_digit() && *b != b'.')?;
-    // Most of what begins with a digit is a number.
-    let written = std::str::from_utf8(&text[..len]).ok().filter(|written| written.contains('.'))?;
-    let address: std::net::Ipv4Addr = written.parse().ok()?;
-    Some((address.octets(), len))
+    // Most of what begins with a digit is a number, and too great for the first part.
+    let mut parts = text[..len].split(|byte| *byte == b'.');
+    let mut octets = [0; 4];
+    for octet in &mut octets {
+        *octet = u8::try_from(number(parts.next()?)?).ok()?;
+    }
+    parts.next().is_none().then_some((octets, len))
 }
 
 /// A decimal integer that fits 64 bits, without leading zeros.
@@ -300,4 +303,20 @@ pub fn put_varint(packed: &mut Vec<u8>, mut value: u64) {
 /// Small differences of either sign become small numbers.
 pub fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_what_the_library_takes_for_one(text in "[0-9.]{0,3}([0-9]{0,3}[.]){0,4}[0-9]{0,4}") {
+            let behind = format!("{text}\"");
+            let octets = text.parse::<std::net::Ipv4Addr>().ok().map(|address| (address.octets(), text.len()));
+            prop_assert_eq!(ipv4(behind.as_bytes()), octets);
+        }
+    }
 }
