@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 
+use system::prefetch::prefetch;
+
 /// A chunk is split beyond this, and filled so far in one go. Half of it is what an insertion moves. Index entries of 26 bytes
 /// then fill a block of six KiB, in which the allocator keeps them.
 const CHUNK_MAX: usize = 236;
@@ -98,14 +100,14 @@ impl<T: Copy> Sorted<T> {
         descending: bool,
         mut visit: impl FnMut(&'a [T]) -> Option<usize>,
     ) -> Option<Span> {
-        let mut slices = self.slices(from, to);
+        let slices = self.slices(from, to);
         if descending {
-            slices.rev().find_map(|(at, entries)| {
+            fetching_ahead(slices.rev(), |at, entries| {
                 let left = entries.len() - visit(entries)?;
                 Some(Span { from, to: At { inside: at.inside + left, ..at } })
             })
         } else {
-            slices.find_map(|(at, entries)| {
+            fetching_ahead(slices, |at, entries| {
                 let passed = visit(entries)?;
                 Some(Span { from: At { inside: at.inside + passed, ..at }, to })
             })
@@ -192,6 +194,26 @@ impl<T: Copy> Sorted<T> {
         new.for_each(push);
         *self = merged;
     }
+}
+
+/// Shows chunk after chunk until something is returned. Once a whole one has been passed, more may be: from then on the processor
+/// fetches each while the one before it is passed.
+fn fetching_ahead<'a, T: 'a, R>(
+    slices: impl Iterator<Item = (At, &'a [T])>,
+    mut visit: impl FnMut(At, &'a [T]) -> Option<R>,
+) -> Option<R> {
+    let (mut slices, mut is_first) = (slices.peekable(), true);
+    while let Some((at, entries)) = slices.next() {
+        if let Some((_, next)) = slices.peek().filter(|_| !is_first) {
+            let entries_a_line = (64 / size_of::<T>()).max(1);
+            next.iter().step_by(entries_a_line).for_each(prefetch);
+        }
+        if let Some(result) = visit(at, entries) {
+            return Some(result);
+        }
+        is_first = false;
+    }
+    None
 }
 
 impl<T: Copy> Group<T> {
