@@ -1,4 +1,4 @@
-//! The one place that writes the map: takes what the source hands over, decodes it, applies it, counts it.
+//! The one place that writes the registry: takes what the source hands over, decodes it, applies it, counts it.
 //!
 //! Runs on a thread of its own: it computes and never waits for anything but the backlog.
 
@@ -52,7 +52,7 @@ const SAMPLE_BYTES: usize = 200;
 /// How many passes are counted at a time; the tally of one that was given up is forgotten with the oldest.
 const TALLIES_MAX: usize = 64;
 
-/// The writer of the map.
+/// The writer of the registry.
 pub struct Ingest {
     map: Arc<DeviceRegistry>,
     metrics: Metrics,
@@ -72,8 +72,6 @@ pub struct Ingest {
     sampler: Sampler,
     /// Messages about devices that would be forgotten again.
     expired: Cell<u64>,
-    /// Whether a message is being read, so that the registry is as the message before has left it.
-    is_reading: bool,
 }
 
 impl Ingest {
@@ -101,7 +99,6 @@ impl Ingest {
             tallies: HashMap::new(),
             sampler: Sampler::default(),
             expired: Cell::default(),
-            is_reading: false,
         }
     }
 
@@ -192,7 +189,7 @@ impl Ingest {
                 return BatchResult::No;
             }
             match packet::publish(&frame, batch.version) {
-                Ok(publish) => self.apply_or_skip(&publish, &arrivals, &mut tally),
+                Ok(publish) => self.apply_message(&publish, &arrivals, &mut tally),
                 Err(_malformed) => self.metrics.undecodable("malformed_packet"),
             }
             messages += 1;
@@ -210,12 +207,14 @@ impl Ingest {
         tally.retained += u64::from(publish.retained);
         if !self.formats.of_link(arrivals.link).are_platform_only() {
             let formats = Arc::clone(self.formats.of_link(arrivals.link));
-            match self.reading(|| formats.route(publish.topic, publish.payload, publish.retained)) {
-                Routed::Platform => {}
-                Routed::Other(source, decoded) => {
+            let route = || formats.route(publish.topic, publish.payload, publish.retained);
+            match self.contained("none", (publish.topic, publish.payload), route) {
+                Some(Routed::Platform) => {}
+                Some(Routed::Other(source, decoded)) => {
                     return self.apply_other((source, decoded), publish, arrivals, tally);
                 }
-                Routed::Nobody => return self.nobodys(publish),
+                Some(Routed::Nobody) => return self.nobodys(publish),
+                None => return,
             }
         }
         if let Some(partition) = self.partition
@@ -225,7 +224,10 @@ impl Ingest {
             self.metrics.messages_of_others.inc();
             return;
         }
-        match self.reading(|| iot_platform::decode(publish.topic, publish.payload)) {
+        let decode = || iot_platform::decode(publish.topic, publish.payload);
+        let message = self.contained(IOT_PLATFORM, (publish.topic, publish.payload), decode);
+        let Some(message) = message else { return };
+        match message {
             PlatformMessage::Event { device, event, client_id, flaws } => {
                 self.flaws(&flaws, &event, publish, arrivals.at);
                 if client_id == ClientIdMatch::Foreign {

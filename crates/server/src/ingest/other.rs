@@ -252,7 +252,9 @@ impl Ingest {
     ) -> Applied {
         let Some((shown, recording)) = showing else { return Applied::Known };
         let device = device_of(&event.device);
-        let payload = self.reading(|| status::pack(context.source, event, &shown, context.payload));
+        let pack = || status::pack(context.source, event, &shown, context.payload);
+        let payload = self.contained(context.source, (context.topic, context.payload), pack);
+        let Some(payload) = payload else { return Applied::Known };
         let event = core_event(&shown.key, payload);
         let applied = self.apply_event(locked, event, context.arrival, recording);
         if applied != Applied::Known {
@@ -270,7 +272,9 @@ impl Ingest {
         }
         let time = event.time.unwrap_or(context.delivery.received);
         let key = Key { session: time, kind: FormatKind::Refusal, time };
-        let payload = self.reading(|| status::pack(context.source, event, &key.into(), context.payload));
+        let pack = || status::pack(context.source, event, &key.into(), context.payload);
+        let payload = self.contained(context.source, (context.topic, context.payload), pack);
+        let Some(payload) = payload else { return };
         let entry = PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, payload) };
         self.events.push(device, entry, context.arrival.at);
         self.feed.failed_logins.add(device);
