@@ -59,8 +59,7 @@ impl Writer {
             return;
         }
         if !is_shared && self.registry.is_limited() {
-            self.registry.forget_device(device, |_| ());
-            self.events.drop_device(device);
+            self.registry.forget_device(device, |record| self.events.drop_device(record.device()));
         }
         self.metrics.store.devices_forgotten.inc();
         tracing::info!(device_type, id, "a device is forgotten because an administrator asked for it");
@@ -76,10 +75,13 @@ impl Writer {
 const REMOVED_AT_ONCE: usize = 256;
 
 impl Writer {
-    /// Forgets devices that their sources have removed, unless they are back. Just after a flush, as the other.
-    pub async fn forget_removed(&self) {
+    /// Forgets devices that their sources have removed, unless they are back, and says whether there may be more. Just after a
+    /// flush, as the other.
+    pub async fn forget_removed(&self) -> bool {
         let is_shared = self.health.peer_health() != PeerHealth::Off;
-        let mut removed = self.registry.take_removed(REMOVED_AT_ONCE).into_iter();
+        let removed = self.registry.take_removed(REMOVED_AT_ONCE);
+        let may_be_more = removed.len() == REMOVED_AT_ONCE;
+        let mut removed = removed.into_iter();
         while let Some(name) = removed.next() {
             let device = name.device();
             let is_gone = if is_shared {
@@ -97,15 +99,16 @@ impl Writer {
                 [name].into_iter().chain(removed).for_each(|name| {
                     self.registry.note_removed(name.device());
                 });
-                return;
+                return false;
             }
             self.metrics.store.devices_forgotten.inc();
         }
+        may_be_more
     }
 }
 
 impl Writer {
-    /// What came of a device since the flush is forgotten with it, its events, too. Its shard is locked, so no further ones come
+    /// Publishes that a device is forgotten, and drops its events that came since the flush. Its shard is locked, so no further ones come
     /// meanwhile.
     fn show_forgotten(&self, record: &Record<'_>) {
         self.events.drop_device(record.device());

@@ -162,8 +162,8 @@ impl Writer {
             }
         }
         self.flush(&stop).await;
-        // The next start knows nothing of those.
-        self.forget_removed().await;
+        // The next start does not know which devices wait to be forgotten.
+        while self.forget_removed().await {}
     }
 
     fn followers(&self) -> Followers {

@@ -58,14 +58,18 @@ async fn what_came_of_a_device_between_the_flush_and_its_removal_does_not_bring_
 }
 
 #[tokio::test]
-async fn a_device_that_was_removed_just_before_a_stop_is_forgotten() {
+async fn devices_that_were_removed_just_before_a_stop_are_forgotten() {
     let store = Arc::new(MemoryStore::new(Retention { per_device: 9 }));
     let registry = Arc::new(DeviceRegistry::tracking_changes());
     let writer = writer(&registry, Arc::clone(&store) as Arc<dyn Store>);
     happen(&writer, "b", 1);
     let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-    registry.apply(DEVICE, removed(), arrival);
-    registry.note_removed(DEVICE);
+    // More than are forgotten at once.
+    for number in 0..600 {
+        let device = Device { device_type: "t", id: &format!("removed-{number}") };
+        registry.apply(device, removed(), arrival);
+        registry.note_removed(device);
+    }
     let stop = CancellationToken::new();
     stop.cancel();
     writer.run(Handle::current(), stop).await;
