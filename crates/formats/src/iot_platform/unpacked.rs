@@ -235,7 +235,7 @@ impl Reader {
         }
         for step in steps {
             match step {
-                Step::CloseField => self.close(),
+                Step::CloseField => self.close()?,
                 Step::OpenField(field, place) => {
                     (self.field, self.place, self.begin) = (*field, *place, self.text.len());
                 }
@@ -246,10 +246,16 @@ impl Reader {
         Some(())
     }
 
-    fn close(&mut self) {
+    /// `None`: JSON takes it for no text.
+    fn close(&mut self) -> Option<()> {
+        let is_flag = self.place == Place::Value && matches!(&self.text[self.begin..], b"true" | b"false");
+        if is_flag && !matches!(self.field, Field::Secure | Field::NotShown) {
+            return None;
+        }
         if let Some(range) = self.ranges.get_mut(self.field as usize) {
             *range = self.begin..self.text.len();
         }
+        Some(())
     }
 
     /// Part of a value, as it stands in the message. `None`: it ends the value, or has escapes.
@@ -310,6 +316,8 @@ mod tests {
             (any::<u16>(), text()).prop_map(|(code, reason)| format!(
                 r#""CloseCode":{code},"Reason":"{reason}","WriteBytes":7}}"#
             )),
+            prop::sample::select(vec!["true", "false", "null", "160"])
+                .prop_map(|value| format!(r#""CloseCode":160,"Reason":{value},"ReadBytes":7}}"#)),
             text().prop_map(|user| format!(r#""User":"{user}","Reason":{{"Reason":"{user}"}}}}"#)),
         ];
         let spaces = prop::sample::select(vec!["", " "]);
