@@ -399,7 +399,7 @@ pub struct LockedDevice<'a> {
     shard_number: usize,
     /// Its state, if that was read since it was locked.
     state: Cell<Option<DeviceState>>,
-    /// What the event that changes it next says, if it ends a session.
+    /// What the event says that is being applied, if it ends a session: set by `apply_then`, taken by `change`.
     end: Cell<Option<ArrivingEnd>>,
     _changing: MutexGuard<'a, ()>,
 }
@@ -479,7 +479,7 @@ impl LockedDevice<'_> {
             None => Record::new(&packed.device_type, device.id, packed.reception.clone()),
         };
         let from = record.facets(&registry.sources);
-        let end = self.end.take().filter(|end| end.is_of_none(&record.state));
+        let end = self.end.take().filter(|end| end.is_new_to(&record.state));
         let applied = change(place, &mut record);
         // What was added just now must be filled in any case.
         let changed = (applied != Applied::Known || found.is_none())

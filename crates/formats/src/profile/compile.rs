@@ -461,7 +461,11 @@ impl<'t> Compiler<'t> {
         let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
         match duration.filter(|duration| !duration.is_zero() && *duration <= TIME_MAX) {
             Some(duration) => Ok(Some(duration)),
-            None => Err(self.error(key, text.span(), "a time such as `30s`, `5m` or `36h` was expected")),
+            None => Err(self.error(
+                key,
+                text.span(),
+                "a time such as `30s`, `5m` or `36h` was expected, a hundred years at most",
+            )),
         }
     }
 }

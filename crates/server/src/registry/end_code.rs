@@ -68,7 +68,7 @@ impl ArrivingEnd {
     }
 
     /// Whether it is told apart by its moments from all events that a state consists of.
-    pub fn is_of_none(&self, state: &DeviceState) -> bool {
+    pub fn is_new_to(&self, state: &DeviceState) -> bool {
         !state.events().any(|held| self.is_of(held))
     }
 }

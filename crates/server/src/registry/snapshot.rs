@@ -1,4 +1,4 @@
-//! What is known of one device at one moment, copied out of the map so that it can be shown without a lock.
+//! What is known of one device at one moment, copied out of the registry so that it can be shown without a lock.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Snapshot {
         }
     }
 
-    /// The same of a state that is in no map; `None` if it consists of nothing.
+    /// The same of a state that is in no registry; `None` if it consists of nothing.
     pub fn of_state(name: DeviceName, state: &DeviceState, arrival: Arrival) -> Option<Self> {
         let resolved = state.resolve()?;
         let latest = LastEvent::of(state.latest().unwrap_or(resolved.event));

@@ -44,7 +44,7 @@ impl Record<'_> {
         self.facets_after(None, sources)
     }
 
-    /// The same after an event has come of which none that was held had session and time.
+    /// The same after an event has come whose session and time no held event had.
     pub(super) fn facets_after<'a>(
         &self,
         end: Option<&ArrivingEnd>,
