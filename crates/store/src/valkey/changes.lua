@@ -1,15 +1,19 @@
 -- The devices of one bucket that have changed after a position, each once and as it is now.
 --
 -- KEYS  1 devices   2 changes
--- ARGV  1 the position, 0-0 for the beginning   2 a later position that must be there, or ''   3 the most devices to return
+-- ARGV  1 the position, 0-0 for the beginning   2 the most devices to return   3… later positions that must be there
 --
 -- Returns the position reached, whether nothing follows it, then names and records. The record of a device that was forgotten
--- comes after the name and the time at which it was forgotten, in four bytes. Returns nothing if one of the two
+-- comes after the name and the time at which it was forgotten, in four bytes. Returns nothing if one of these
 -- positions is not there: it is too old, or this bucket is not the one in which it was. A position is the sequence of a change
 -- and a token by chance, so two histories that have parted never share one.
 
 local devices, changes = KEYS[1], KEYS[2]
-local since, expected, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local since, most = ARGV[1], tonumber(ARGV[2])
+
+local function sequence_of(position)
+  return tonumber(position:match('^%d+'))
+end
 
 -- A device that changes often stands there often.
 local most_read = most * 4
@@ -24,8 +28,6 @@ else
 end
 
 local reached, at_end, seen, names, forgotten_at = since, #entries < most_read, {}, {}, {}
--- Mostly it is among what is read: a look for it by itself would cost as much as the others.
-local is_there = expected == ''
 for _, entry in ipairs(entries) do
   local name = entry[2][2]
   if not seen[name] then
@@ -38,9 +40,14 @@ for _, entry in ipairs(entries) do
   end
   if entry[2][1] == 'f' then forgotten_at[name] = tonumber(entry[2][4]) end
   reached = entry[1]
-  if reached == expected then is_there = true end
 end
-if not is_there and #redis.call('XRANGE', changes, expected, expected) == 0 then return {} end
+-- What must be there is among what was read, or behind it: then the next call looks for it.
+local is_read, reached_sequence = {}, sequence_of(reached)
+for _, entry in ipairs(entries) do is_read[entry[1]] = true end
+for at = 3, #ARGV do
+  local is_due = at_end or sequence_of(ARGV[at]) <= reached_sequence
+  if is_due and not is_read[ARGV[at]] then return {} end
+end
 local found = {reached, at_end and 1 or 0}
 if #names > 0 then
   local records = redis.call('HMGET', devices, unpack(names))

@@ -5,7 +5,7 @@
 //!
 //! What a node has acknowledged it may lose, if it dies before its replica has it. Then the changes of the bucket are other
 //! ones than those that were seen or acknowledged, which the next look for changes finds and calls a gap; whoever follows
-//! the changes then writes everything again that the map holds.
+//! the changes then writes everything again that the registry holds.
 
 mod buckets;
 mod check;

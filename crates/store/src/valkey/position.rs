@@ -1,5 +1,6 @@
 //! How far the changes of each bucket have been read, and which buckets are worth another look. Pure: neither IO nor clock.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -61,14 +62,17 @@ impl BucketPositions {
 /// less, in proportion: a poll asks each bucket that has changed, so under load more polls would cost more than they bring.
 const POLL_PAUSE_MAX: Duration = Duration::from_millis(100);
 
+/// Acknowledged changes of a bucket that are kept until they are read: some for each flush between two polls.
+const ACKNOWLEDGED_MAX: usize = 64;
+
 /// What is known of all buckets between two looks.
 #[derive(Debug)]
 pub struct ChangeTracker {
     /// Where the newest change stood at the last look.
     newest: BucketPositions,
-    /// The newest change that the store has acknowledged to this instance. It must be there for ever after; if it is not,
-    /// the store has lost something.
-    acknowledged: BucketPositions,
+    /// For each bucket, changes that the store has acknowledged to this instance and that have not been read. They must be there; if one
+    /// is not, the store has lost something. The newest is not enough: it may have been written after the loss.
+    acknowledged: Vec<VecDeque<BucketPosition>>,
     /// Something has changed since the last poll, or the poll has not reached the end.
     notified: Vec<bool>,
     /// The buckets in which the last poll has found something.
@@ -76,18 +80,19 @@ pub struct ChangeTracker {
 }
 
 /// What a look asks one bucket for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketPoll {
     pub bucket: Bucket,
     pub since: BucketPosition,
     /// What must be there besides.
-    pub expected: Option<BucketPosition>,
+    pub expected: Vec<BucketPosition>,
 }
 
 impl Default for ChangeTracker {
     fn default() -> Self {
         let nothing = BucketPositions::of(&ChangeCursor::BEGINNING);
-        Self { newest: nothing.clone(), acknowledged: nothing, notified: vec![true; BUCKETS], changed: 0 }
+        let acknowledged = vec![VecDeque::new(); BUCKETS];
+        Self { newest: nothing, acknowledged, notified: vec![true; BUCKETS], changed: 0 }
     }
 }
 
@@ -103,23 +108,30 @@ impl ChangeTracker {
 
     /// The store has taken everything up to there.
     pub fn acknowledge(&mut self, bucket: Bucket, position: BucketPosition) {
-        if self.acknowledged.at(bucket).sequence < position.sequence {
-            self.acknowledged.set(bucket, position);
+        let acknowledged = &mut self.acknowledged[bucket.index()];
+        if acknowledged.back() == Some(&position) {
+            return;
         }
+        if acknowledged.len() == ACKNOWLEDGED_MAX {
+            acknowledged.pop_front();
+        }
+        acknowledged.push_back(position);
     }
 
     /// From now on nothing is expected that was acknowledged before: its loss is known, or nothing depends on it.
     pub fn forget_acknowledged(&mut self) {
-        self.acknowledged = BucketPositions::of(&ChangeCursor::BEGINNING);
+        self.acknowledged.iter_mut().for_each(VecDeque::clear);
     }
 
     /// What to ask for the changes since then. Until the answer is noted, another notification may come.
     pub fn polls(&mut self, since: &BucketPositions) -> Vec<BucketPoll> {
         let mut polls = Vec::new();
         for bucket in Bucket::all() {
-            let (since, acknowledged) = (since.at(bucket), self.acknowledged.at(bucket));
+            let since = since.at(bucket);
             if std::mem::take(&mut self.notified[bucket.index()]) || since != self.newest.at(bucket) {
-                let expected = (acknowledged.sequence > since.sequence).then_some(acknowledged);
+                let acknowledged = &mut self.acknowledged[bucket.index()];
+                acknowledged.retain(|position| position.sequence > since.sequence);
+                let expected = acknowledged.iter().copied().collect();
                 polls.push(BucketPoll { bucket, since, expected });
             }
         }
@@ -163,8 +175,8 @@ mod tests {
         tracker.note(one, position(3, 7), true);
         assert_eq!(tracker.polls(&read), []);
         tracker.note_changed(other);
-        let poll = BucketPoll { bucket: other, since: BucketPosition::BEGINNING, expected: None };
-        assert_eq!(tracker.polls(&read), [poll]);
+        let poll = BucketPoll { bucket: other, since: BucketPosition::BEGINNING, expected: Vec::new() };
+        assert_eq!(tracker.polls(&read), std::slice::from_ref(&poll));
         tracker.note(other, position(9, 9), false);
         read.set(other, position(9, 9));
         assert_eq!(tracker.polls(&read), [BucketPoll { since: position(9, 9), ..poll }]);
@@ -185,19 +197,25 @@ mod tests {
     fn an_acknowledged_position_is_expected_until_passed_or_given_up() {
         let mut tracker = ChangeTracker::default();
         let bucket = Bucket::from(5);
-        tracker.acknowledge(bucket, position(4, 1));
-        tracker.acknowledge(bucket, position(3, 1));
+        for sequence in [4, 3, 3] {
+            tracker.acknowledge(bucket, position(sequence, 1));
+        }
         let mut read = BucketPositions::of(&ChangeCursor::BEGINNING);
         let expected = |tracker: &mut ChangeTracker, read: &BucketPositions| {
             tracker.note_all_changed();
-            tracker.polls(read)[bucket.index()].expected
+            tracker.polls(read).swap_remove(bucket.index()).expected
         };
-        assert_eq!(expected(&mut tracker, &read), Some(position(4, 1)));
+        assert_eq!(expected(&mut tracker, &read), [position(4, 1), position(3, 1)]);
+        read.set(bucket, position(3, 1));
+        assert_eq!(expected(&mut tracker, &read), [position(4, 1)]);
         read.set(bucket, position(4, 1));
-        assert_eq!(expected(&mut tracker, &read), None);
+        assert_eq!(expected(&mut tracker, &read), []);
         tracker.acknowledge(bucket, position(5, 2));
         tracker.forget_acknowledged();
-        assert_eq!(expected(&mut tracker, &read), None);
+        assert_eq!(expected(&mut tracker, &read), []);
+        (5..205).for_each(|sequence| tracker.acknowledge(bucket, position(sequence, 1)));
+        let kept = expected(&mut tracker, &read);
+        assert_eq!((kept.len(), kept.last()), (ACKNOWLEDGED_MAX, Some(&position(204, 1))));
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Grid {
             let left = limit - found.len();
             let some = &polls[at..polls.len().min(at + left)];
             let most = (left / some.len()).max(1);
-            let answers = try_join_all(some.iter().map(|poll| self.poll(*poll, most))).await;
+            let answers = try_join_all(some.iter().map(|poll| self.poll(poll, most))).await;
             let answers = match answers {
                 Ok(answers) => answers,
                 Err(error) => {
@@ -298,12 +298,13 @@ impl Grid {
         Ok(Changes { forgotten, devices: found, cursor: positions.cursor(), is_all })
     }
 
-    async fn poll(&self, poll: BucketPoll, most: usize) -> Result<BucketChanges, BucketReadError> {
+    async fn poll(&self, poll: &BucketPoll, most: usize) -> Result<BucketChanges, BucketReadError> {
         let mut call = Call::default();
         call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
-        call.argument(poll.since.to_string());
-        call.argument(poll.expected.map(|expected| expected.to_string()).unwrap_or_default());
-        call.argument(most.to_string());
+        call.argument(poll.since.to_string()).argument(most.to_string());
+        for expected in &poll.expected {
+            call.argument(expected.to_string());
+        }
         let found: Vec<redis::Value> =
             self.connection.run(self.keys.slot(poll.bucket), &scripts::CHANGES, &call).await?;
         let Some((head, found)) = found.split_first_chunk::<2>() else { return Err(BucketReadError::Gap) };

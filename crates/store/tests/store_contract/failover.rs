@@ -76,12 +76,14 @@ fn writers_and_readers_notice_a_lost_acknowledged_change() {
         matches!(asked, Err(StoreError::Gap(_)))
     };
     assert!(gap(&*witness, &of_witness), "what was seen is no longer there");
+    // More than was lost, so that there are as many changes as were acknowledged, and more.
+    [3, 4, 5].into_iter().for_each(|session| put(&*writer, fleet(session)));
     assert!(gap(&*writer, &of_writer), "what was acknowledged is not there");
     assert!(gap(&*writer, &of_writer), "and that stays so until the writer begins anew");
     // Who begins anew writes what it knows, and all can follow again.
     of_writer = insist("the mark is read", || wait(writer.cursor())).unwrap();
-    put(&*writer, fleet(2));
-    put(&*writer, fleet(3));
-    follow(&*writer, &mut of_writer, 3).unwrap();
-    follow(&*other, &mut of_other, 3).unwrap();
+    put(&*writer, fleet(5));
+    put(&*writer, fleet(6));
+    follow(&*writer, &mut of_writer, 6).unwrap();
+    follow(&*other, &mut of_other, 6).unwrap();
 }
