@@ -15,6 +15,16 @@ pub fn write(mut number: u64, text: &mut Vec<u8>) {
     text.extend_from_slice(&digits[begin..]);
 }
 
+/// Appends an address as `a.b.c.d`.
+pub fn write_ipv4(octets: [u8; 4], text: &mut Vec<u8>) {
+    for (i, octet) in octets.iter().enumerate() {
+        if i > 0 {
+            text.push(b'.');
+        }
+        write(u64::from(*octet), text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

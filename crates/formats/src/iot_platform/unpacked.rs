@@ -81,14 +81,9 @@ impl FieldTexts {
                 Operation::Piece(piece) => reader.piece(piece)?,
                 Operation::Literal(literal) => reader.content(literal)?,
                 Operation::Integer(integer) => reader.write(|text| digits::write(integer, text))?,
-                Operation::Address(ipv4) => reader.write(|text| {
-                    for (number, octet) in ipv4.octets().into_iter().enumerate() {
-                        if number > 0 {
-                            text.push(b'.');
-                        }
-                        digits::write(octet.into(), text);
-                    }
-                })?,
+                Operation::Address(ipv4) => {
+                    reader.write(|text| digits::write_ipv4(ipv4.octets(), text))?;
+                }
                 // A time.
                 Operation::Other => (reader.field == Field::NotShown).then_some(())?,
             }

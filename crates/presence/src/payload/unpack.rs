@@ -170,7 +170,7 @@ fn step<'a>(packed: &'a [u8], last_time: &mut u64, text: &mut Vec<u8>) -> Option
         }
         op::IPV4 => {
             let (octets, rest) = rest.split_first_chunk::<4>()?;
-            write_ipv4(*octets, text);
+            digits::write_ipv4(*octets, text);
             Some(rest)
         }
         op::SOURCE => after_source(rest),
@@ -209,15 +209,6 @@ fn take_time<'a>(packed: &'a [u8], last_time: &mut u64) -> Option<&'a [u8]> {
 /// What [`super::pack::zigzag`] was given, to be added with wrapping.
 pub fn unzigzag(value: u64) -> u64 {
     (value >> 1) ^ (value & 1).wrapping_neg()
-}
-
-pub fn write_ipv4(octets: [u8; 4], text: &mut Vec<u8>) {
-    for (i, octet) in octets.iter().enumerate() {
-        if i > 0 {
-            text.push(b'.');
-        }
-        digits::write(u64::from(*octet), text);
-    }
 }
 
 /// Milliseconds since 1970 as text.

@@ -218,7 +218,7 @@ impl Output for TextOutput<'_> {
     }
 
     fn ipv4(&mut self, octets: [u8; 4]) {
-        unpack::write_ipv4(octets, self.0);
+        digits::write_ipv4(octets, self.0);
     }
 
     fn integer(&mut self, value: u64, _varint: &[u8]) {
