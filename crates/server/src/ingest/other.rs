@@ -252,15 +252,19 @@ impl Ingest {
     ) -> Applied {
         let Some((shown, recording)) = showing else { return Applied::Known };
         let device = device_of(&event.device);
-        let pack = || status::pack(context.source, event, &shown, context.payload);
-        let payload = self.contained(context.source, (context.topic, context.payload), pack);
-        let Some(payload) = payload else { return Applied::Known };
+        let Some(payload) = self.packed(event, &shown, context) else { return Applied::Known };
         let event = core_event(&shown.key, payload);
         let applied = self.apply_event(locked, event, context.arrival, recording);
         if applied != Applied::Known {
             self.families.parent_changed(device);
         }
         applied
+    }
+
+    /// The status document of an event with its message.
+    fn packed(&mut self, event: &Event<'_>, shown: &Shown, context: &MessageContext<'_>) -> Option<Payload> {
+        let pack = || status::pack(context.source, event, shown, context.payload);
+        self.contained(context.source, (context.topic, context.payload), pack)
     }
 
     /// A refused login goes into the history of a device that is known.
@@ -272,9 +276,7 @@ impl Ingest {
         }
         let time = event.time.unwrap_or(context.delivery.received);
         let key = Key { session: time, kind: FormatKind::Refusal, time };
-        let pack = || status::pack(context.source, event, &key.into(), context.payload);
-        let payload = self.contained(context.source, (context.topic, context.payload), pack);
-        let Some(payload) = payload else { return };
+        let Some(payload) = self.packed(event, &key.into(), context) else { return };
         let entry = PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, payload) };
         self.events.push(device, entry, context.arrival.at);
         self.feed.failed_logins.add(device);

@@ -44,7 +44,7 @@ impl Writer {
         let is_shared = self.health.peer_health() != PeerHealth::Off;
         // Where only some devices are held, what is read from the store meanwhile would come back.
         if !is_shared && !self.registry.is_limited() {
-            self.registry.forget_device(device, |record| self.show_forgotten(record));
+            self.registry.forget_device(device, |record| self.publish_forgotten(record));
         }
         let deleted = match timeout(REMOVE_TIMEOUT, self.store.forget(forgotten)).await {
             Ok(Ok(())) => Ok(()),
@@ -88,7 +88,7 @@ impl Writer {
                 // Each instance drops it when the tombstone comes with the changes.
                 !self.registry.read(device, is_back).unwrap_or_default()
             } else {
-                self.registry.forget_removed(device, is_back, |record| self.show_forgotten(record))
+                self.registry.forget_removed(device, is_back, |record| self.publish_forgotten(record))
             };
             if !is_gone {
                 continue;
@@ -105,12 +105,10 @@ impl Writer {
         }
         may_be_more
     }
-}
 
-impl Writer {
-    /// Publishes that a device is forgotten, and drops its events that came since the flush. Its shard is locked, so no further ones come
-    /// meanwhile.
-    fn show_forgotten(&self, record: &Record<'_>) {
+    /// Publishes that a device is forgotten, and drops its events that came since the flush. Its shard is locked, so no
+    /// further ones come meanwhile.
+    fn publish_forgotten(&self, record: &Record<'_>) {
         self.events.drop_device(record.device());
         self.feed.publish_removal(record, RemovalReason::Forgotten);
     }
