@@ -43,7 +43,9 @@ for _, entry in ipairs(entries) do
 end
 -- What must be there is among what was read, or behind it: then the next call looks for it.
 local is_read, reached_sequence = {}, sequence_of(reached)
-for _, entry in ipairs(entries) do is_read[entry[1]] = true end
+if ARGV[3] then
+  for _, entry in ipairs(entries) do is_read[entry[1]] = true end
+end
 for at = 3, #ARGV do
   local is_due = at_end or sequence_of(ARGV[at]) <= reached_sequence
   if is_due and not is_read[ARGV[at]] then return {} end

@@ -8,8 +8,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// A text is taken in when it is seen for so many times, if not too many others are seen in between.
 pub const ADMITTED_AFTER: u32 = 16;
 
-/// Texts are counted in so many buckets, of so many texts each. One that finds no counter free uncounts the others in its bucket, so
-/// the frequent ones of a bucket are known, if there are not more of them than counters.
+/// Texts are counted in so many buckets, each with so many counters. A text that finds no counter free lowers all counters of its
+/// bucket, so the frequent texts of a bucket are found, if there are not more of them than counters.
 const BUCKETS: usize = 1_024;
 const COUNTERS: usize = 4;
 
