@@ -353,12 +353,12 @@ impl Ingest {
         }
     }
 
-    /// Counts a message that nothing could be made of, and logs a sample of each reason.
+    /// Counts a message that nothing could be made of, and logs a sample of each source and reason.
     fn undecodable(&mut self, source: &str, reason: &'static str, (topic, payload): (&[u8], &[u8])) {
         self.metrics.undecodable(reason);
         let label = SourceLabel { source: source.to_owned(), reason };
         self.metrics.source_messages_undecodable.get_or_create(&label).inc();
-        let Some(unlogged_before) = self.sampler.pick(reason) else { return };
+        let Some(unlogged_before) = self.sampler.pick(source, reason) else { return };
         tracing::warn!(
             source,
             reason,
@@ -377,7 +377,7 @@ impl Ingest {
         for flaw in flaws.iter().copied().chain(ahead) {
             let flaw = flaw.word();
             self.metrics.message_flaws.get_or_create(&FlawLabel { flaw }).inc();
-            let Some(unlogged_before) = self.sampler.pick(flaw) else { continue };
+            let Some(unlogged_before) = self.sampler.pick(IOT_PLATFORM, flaw) else { continue };
             tracing::warn!(
                 flaw,
                 topic = sample(publish.topic),
