@@ -6,6 +6,7 @@ use super::matcher::Role;
 use super::pointer::Found;
 use super::table::{PayloadForm, TopicEvent, Unit};
 use super::template::Captures;
+use super::topic_levels::TopicLevels;
 use super::values::Meaning;
 use super::{Message, PAYLOAD_MAX_BYTES, Parent, Profile};
 use crate::name::is_valid_name;
@@ -22,19 +23,21 @@ type Fault = &'static str;
 type Content<'a> = Vec<Found<'a>>;
 
 impl Profile {
-    /// Decodes a message whose topic the template of this role matches.
-    pub(super) fn decode<'a>(&'a self, role: Role, message: Message<'a>) -> Decoded<'a> {
+    /// Decodes a message whose topic is matched by the template of this role.
+    pub(super) fn decode<'a>(
+        &'a self,
+        role: Role,
+        topic: &TopicLevels<'a>,
+        message: Message<'a>,
+    ) -> Decoded<'a> {
         let decoded = match role {
-            Role::Parent => self.under.as_ref().map(|parent| parent.decode(message)),
-            Role::Status(index) => {
-                let topic = self.topics.get(index);
-                topic.and_then(|(template, event)| {
-                    Some(self.status(template.captures(message.topic)?, *event, message))
-                })
-            }
+            Role::Parent => self.under.as_ref().map(|parent| parent.decode(topic, message)),
+            Role::Status(index) => self
+                .topics
+                .get(index)
+                .map(|(template, event)| self.status(template.captures(topic), *event, message)),
             Role::Alive(index) => {
-                let template = self.alive.get(index);
-                template.and_then(|template| Some(self.alive(template.captures(message.topic)?, message)))
+                self.alive.get(index).map(|template| self.alive(template.captures(topic), message))
             }
         };
         match decoded {
@@ -207,8 +210,8 @@ impl Parent {
         Ok(DeviceName { device_type: PARENT_TYPE.into(), id })
     }
 
-    fn decode<'a>(&'a self, message: Message<'a>) -> Result<Decoded<'a>, Fault> {
-        let captures = self.template.captures(message.topic).ok_or("parent_id")?;
+    fn decode<'a>(&'a self, topic: &TopicLevels<'a>, message: Message<'a>) -> Result<Decoded<'a>, Fault> {
+        let captures = self.template.captures(topic);
         let device = self.device(&captures)?;
         let meaning = if message.payload.is_empty() {
             self.values.of_empty()

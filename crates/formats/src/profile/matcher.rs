@@ -2,9 +2,11 @@
 //! topic's levels, and by a comparison or two on how many profiles there are.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Profile;
-use super::template::{Level, LevelPosition, Template, first_level, last_level};
+use super::template::{Level, LevelPosition, Template};
+use super::topic_levels::TopicLevels;
 
 /// What a template is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +55,7 @@ impl Matcher {
     }
 
     /// The least target whose template matches and that the caller takes.
-    pub fn find(&self, topic: &str, takes: impl Fn(Target) -> bool) -> Option<Target> {
+    pub fn find(&self, topic: &TopicLevels<'_>, takes: impl Fn(Target) -> bool) -> Option<Target> {
         let mut best: Option<Target> = None;
         let mut visit = |targets: &[Target]| {
             for target in targets {
@@ -62,7 +64,7 @@ impl Matcher {
                 }
             }
         };
-        self.root.walk(Some(topic), LevelPosition::First, &mut visit);
+        self.root.walk(topic, 0..topic.count(), &mut visit);
         best
     }
 }
@@ -94,24 +96,32 @@ impl LevelNode {
         }
     }
 
-    /// Visits the targets of all templates that match. The depth is that of the longest template.
-    fn walk(&self, mut rest: Option<&str>, position: LevelPosition, visit: &mut impl FnMut(&[Target])) {
-        if let (Some(tail), Some(topic)) = (&self.tail, rest)
-            && Level::Many(0).takes(topic, position)
+    /// Visits the targets of all templates that match these levels, the last ones of a topic. The depth is that of the longest template.
+    fn walk(&self, topic: &TopicLevels<'_>, mut levels: Range<usize>, visit: &mut impl FnMut(&[Target])) {
+        let position = if levels.start == 0 { LevelPosition::First } else { LevelPosition::Inner };
+        let Some(first) = levels.clone().next() else { return visit(&self.targets) };
+        let level = topic.level(first);
+        if let Some(tail) = &self.tail
+            && Level::Many(0).takes(level, position)
         {
-            tail.walk_back(topic, visit);
+            tail.walk_back(topic, levels.clone(), visit);
         }
-        let Some(level) = first_level(&mut rest) else { return visit(&self.targets) };
-        self.each_child(level, position, |node| node.walk(rest, LevelPosition::Inner, visit));
+        levels.start += 1;
+        self.each_child(level, position, |node| node.walk(topic, levels.clone(), visit));
     }
 
     /// The same from the end, as long as a level is left for the capture of several.
-    fn walk_back(&self, topic: &str, visit: &mut impl FnMut(&[Target])) {
+    fn walk_back(
+        &self,
+        topic: &TopicLevels<'_>,
+        mut levels: Range<usize>,
+        visit: &mut impl FnMut(&[Target]),
+    ) {
         visit(&self.targets);
-        let mut rest = Some(topic);
-        let Some(level) = last_level(&mut rest) else { return };
-        let Some(rest) = rest else { return };
-        self.each_child(level, LevelPosition::Inner, |node| node.walk_back(rest, visit));
+        let Some(last) = levels.next_back().filter(|_last| !levels.is_empty()) else { return };
+        self.each_child(topic.level(last), LevelPosition::Inner, |node| {
+            node.walk_back(topic, levels.clone(), visit);
+        });
     }
 
     fn each_child(&self, level: &str, position: LevelPosition, mut visit: impl FnMut(&LevelNode)) {

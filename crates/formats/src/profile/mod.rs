@@ -14,6 +14,7 @@ mod pointer;
 mod table;
 mod template;
 mod text;
+mod topic_levels;
 mod values;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use table::ProfileTable;
 use table::{PayloadForm, Unit};
 use template::Template;
 use text::{Split, Text};
+use topic_levels::TopicLevels;
 use values::{Value, Values};
 
 /// A longer payload is no status message; the bound is the one of the IoT platform's decoder.
@@ -220,7 +222,7 @@ impl Profiles {
 
     /// The profile that a topic belongs to.
     pub fn find(&self, topic: &str) -> Option<&Profile> {
-        self.target(topic).map(|target| &self.profiles[target.profile])
+        self.target(&TopicLevels::of(topic)).map(|target| &self.profiles[target.profile])
     }
 
     /// Decodes one message.
@@ -230,13 +232,15 @@ impl Profiles {
 
     /// Decodes one message, and says whose it is; `None`: no profile's.
     pub fn decode_named<'a>(&'a self, message: Message<'a>) -> Option<(&'a str, Decoded<'a>)> {
-        let target = self.target(message.topic)?;
+        let topic = TopicLevels::of(message.topic);
+        let target = self.target(&topic)?;
         let profile = &self.profiles[target.profile];
-        Some((&profile.name, profile.decode(target.role, message)))
+        Some((&profile.name, profile.decode(target.role, &topic, message)))
     }
 
-    fn target(&self, topic: &str) -> Option<Target> {
-        self.matcher.find(topic, |target| self.profiles[target.profile].takes(target.role, topic))
+    fn target(&self, topic: &TopicLevels<'_>) -> Option<Target> {
+        let takes = |target: Target| self.profiles[target.profile].takes(target.role, topic.topic());
+        self.matcher.find(topic, takes)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Topic templates: which topics one matches, and what it captures of them. A template with a literal in every level is an
 //! ordinary topic; see `docs/profiles.md` for the others.
 
+use super::topic_levels::TopicLevels;
+
 /// A profile's captures: one slot for each name, whichever of its templates captures it.
 pub(super) type Captures<'a> = [Option<&'a str>; CAPTURES_MAX];
 
@@ -100,23 +102,27 @@ impl Template {
         })
     }
 
-    /// What the template captures of a topic; `None` if it does not match.
-    pub fn captures<'a>(&self, topic: &'a str) -> Option<Captures<'a>> {
+    /// What the template captures of a topic that it matches.
+    pub fn captures<'a>(&self, topic: &TopicLevels<'a>) -> Captures<'a> {
         let mut captures = Captures::default();
-        let mut rest = Some(topic);
-        let many = self.levels.iter().position(|level| matches!(level, Level::Many(_)));
-        let (head, tail) = self.levels.split_at(many.unwrap_or(self.levels.len()));
-        for (index, level) in head.iter().enumerate() {
-            let position = if index == 0 { LevelPosition::First } else { LevelPosition::Inner };
-            take(level, first_level(&mut rest)?, position, &mut captures)?;
+        // A capture of several levels has as many as the others leave.
+        let more = topic.count().saturating_sub(self.levels.len());
+        let mut at = 0;
+        for level in &self.levels {
+            match level {
+                Level::Literal(_) | Level::One(None) => {}
+                Level::One(Some(capture)) => captures[*capture] = Some(topic.level(at)),
+                Level::Many(capture) => {
+                    captures[*capture] = Some(topic.joined(at..at + more + 1));
+                    at += more;
+                }
+                Level::Affixed { prefix, capture, suffix } => {
+                    captures[*capture] = affixed(topic.level(at), prefix, suffix);
+                }
+            }
+            at += 1;
         }
-        let Some((many, tail)) = tail.split_first() else { return rest.is_none().then_some(captures) };
-        for level in tail.iter().rev() {
-            take(level, last_level(&mut rest)?, LevelPosition::Inner, &mut captures)?;
-        }
-        let position = if head.is_empty() { LevelPosition::First } else { LevelPosition::Inner };
-        take(many, rest?, position, &mut captures)?;
-        Some(captures)
+        captures
     }
 
     /// The topic filter that matches at least the topics of this template.
@@ -137,46 +143,6 @@ impl Template {
         }
         filter
     }
-}
-
-fn take<'a>(
-    level: &Level,
-    text: &'a str,
-    position: LevelPosition,
-    captures: &mut Captures<'a>,
-) -> Option<()> {
-    if !level.takes(text, position) {
-        return None;
-    }
-    match level {
-        Level::Literal(_) | Level::One(None) => {}
-        Level::One(Some(capture)) | Level::Many(capture) => captures[*capture] = Some(text),
-        Level::Affixed { prefix, capture, suffix } => captures[*capture] = affixed(text, prefix, suffix),
-    }
-    Some(())
-}
-
-/// Takes the first level off a topic; `None` stands for no level at all, since a level may be empty.
-pub(super) fn first_level<'a>(rest: &mut Option<&'a str>) -> Option<&'a str> {
-    let topic = (*rest)?;
-    // Levels are so short that a search for words of bytes takes longer.
-    let Some(slash) = topic.bytes().position(|byte| byte == b'/') else {
-        *rest = None;
-        return Some(topic);
-    };
-    *rest = Some(&topic[slash + 1..]);
-    Some(&topic[..slash])
-}
-
-/// Takes the last level off a topic.
-pub(super) fn last_level<'a>(rest: &mut Option<&'a str>) -> Option<&'a str> {
-    let topic = (*rest)?;
-    let Some(slash) = topic.bytes().rposition(|byte| byte == b'/') else {
-        *rest = None;
-        return Some(topic);
-    };
-    *rest = Some(&topic[..slash]);
-    Some(&topic[slash + 1..])
 }
 
 fn parse_level(level: &str, affixes: Affixes, names: &mut Vec<Box<str>>) -> Result<Level, String> {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::filter::{TopicFilter, covers};
 use super::super::pointer::{Found, Pointers};
 use super::super::template::{Affixes, Template};
+use super::super::topic_levels::TopicLevels;
 use super::super::{Message, Profile, Profiles, parse};
 use super::BOILER;
 use crate::Decoded;
@@ -127,9 +128,15 @@ proptest! {
     }
 
     #[test]
-    fn templates_and_filters_match_what_plain_comparison_matches(template in template(3), filter in filter(), inner in filter(), topic in topic()) {
+    fn a_template_captures_what_stands_in_place_of_the_name(template in template(3), several in topic(), one in level(), other in level()) {
+        let id = if template.contains("{id...}") { &several } else { one };
+        let topic = template.replace('+', other).replace("{id...}", id).replace("{id}", id);
         let compiled = Template::parse(&template, Affixes::Refused, &mut Vec::new()).unwrap();
-        prop_assert_eq!(compiled.captures(&topic).is_some(), matches(&template, &topic, template_matches));
+        prop_assert_eq!(compiled.captures(&TopicLevels::of(&topic))[0], Some(id));
+    }
+
+    #[test]
+    fn filters_match_what_plain_comparison_matches(filter in filter(), inner in filter(), topic in topic()) {
         let parsed = TopicFilter::parse(&filter).unwrap();
         prop_assert_eq!(parsed.matches(&topic), matches(&filter, &topic, filter_matches));
         if covers(&filter, &inner) && matches(&inner, &topic, filter_matches) {
