@@ -36,21 +36,30 @@ const FIRST_CAUSE: &str = r#"","_":{"c":""#;
 
 /// The cause of the end of a session that a message tells of; `None`: it does not say.
 pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
-    if message.has_source() { ipv4_and_cause_of_document(message).1 } else { close_code::cause(close_code) }
+    if message.has_source() { told_by_document(message).cause } else { close_code::cause(close_code) }
 }
 
-/// The client's address and the cause, as [`ipv4`] and [`cause`] find them. Each change of a device needs both, so a document is
-/// gone over once.
-pub fn ipv4_and_cause(message: &Payload, close_code: u16) -> (Option<Ipv4Addr>, Option<Cause>) {
+/// What counters and filters look at of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The client's address, as [`ipv4`] finds it.
+    pub address: Option<Ipv4Addr>,
+    /// As [`cause`] finds it.
+    pub cause: Option<Cause>,
+}
+
+/// The client's address and the cause. Each change of a device needs both, so a document is gone over once.
+pub fn told(message: &Payload, close_code: u16) -> Told {
     if message.has_source() {
-        ipv4_and_cause_of_document(message)
+        told_by_document(message)
     } else {
-        (ipv4(message), close_code::cause(close_code))
+        Told { address: ipv4(message), cause: close_code::cause(close_code) }
     }
 }
 
-fn ipv4_and_cause_of_document(message: &Payload) -> (Option<Ipv4Addr>, Option<Cause>) {
-    in_usual_document(message).unwrap_or_else(|| (ipv4(message), searched_cause(message)))
+fn told_by_document(message: &Payload) -> Told {
+    in_usual_document(message)
+        .unwrap_or_else(|| Told { address: ipv4(message), cause: searched_cause(message) })
 }
 
 /// The cause in a document of any version.
@@ -67,7 +76,7 @@ fn searched_cause(message: &Payload) -> Option<Cause> {
 
 /// The address and the cause in a document that is held beside its message, of which each key is there once at most; `None`: it is
 /// another one.
-fn in_usual_document(message: &Payload) -> Option<(Option<Ipv4Addr>, Option<Cause>)> {
+fn in_usual_document(message: &Payload) -> Option<Told> {
     let (mut address, mut word) = (None, None);
     let mut operations = message.operations();
     while let Some(operation) = operations.next() {
@@ -93,8 +102,8 @@ fn in_usual_document(message: &Payload) -> Option<(Option<Ipv4Addr>, Option<Caus
         Cause::of_word(std::str::from_utf8(&word[..end]).ok()?)
     };
     match word.map(cause) {
-        None if operations.are_before_message() => Some((address, None)),
-        Some(Some(cause)) => Some((address, Some(cause))),
+        None if operations.are_before_message() => Some(Told { address, cause: None }),
+        Some(Some(cause)) => Some(Told { address, cause: Some(cause) }),
         None | Some(None) => None,
     }
 }

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 pub use details::{DetailsText, packed_details};
 use parts::Parts;
 
+use crate::held::{self, Told};
 use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::{Payload, SourceMessage};
@@ -110,13 +111,24 @@ pub enum Raw<'a> {
     Base64(Cow<'a, str>),
 }
 
-/// What is held of an event, as it is shown: its document, and the message.
-pub fn pack(source: &str, event: &Event<'_>, shown: &Shown, message: &[u8]) -> Payload {
+/// What is held of an event.
+pub struct PackedStatus {
+    /// Its document, and the message.
+    pub payload: Payload,
+    /// What is found in it.
+    pub told: Told,
+}
+
+/// What is held of an event, as it is shown.
+pub fn pack(source: &str, event: &Event<'_>, shown: &Shown, message: &[u8]) -> PackedStatus {
     let message = cut(message);
     let parts = Parts::of(event, shown);
-    parts
-        .pack(source, &message)
-        .unwrap_or_else(|| Payload::pack_document(source, &parts.document(), &message))
+    if let Some(payload) = parts.pack(source, &message) {
+        return PackedStatus { payload, told: parts.told() };
+    }
+    let payload = Payload::pack_document(source, &parts.document(), &message);
+    let told = held::told(&payload, 0);
+    PackedStatus { payload, told }
 }
 
 /// What is kept of a message.

@@ -77,6 +77,11 @@ impl EventKind {
             EventKind::Disconnect => "disconnect",
         }
     }
+
+    /// Whether it is the end of a session that began.
+    pub fn ends_session(self) -> bool {
+        matches!(self, EventKind::Disconnect | EventKind::Takeover)
+    }
 }
 
 /// One message about one device.

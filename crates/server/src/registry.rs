@@ -15,6 +15,7 @@ mod index_entry;
 mod index_filter;
 mod limit;
 mod list;
+mod locked;
 mod lookup;
 #[cfg(test)]
 mod model_tests;
@@ -36,39 +37,38 @@ mod tests;
 mod types;
 mod walk;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use self::counts::Counts;
 pub use self::counts::Totals;
 use self::dirty::DirtySet;
-use self::end_code::{ArrivingEnd, EndCode};
+use self::end_code::EndCode;
 use self::index::TypeIndex;
 use self::index_entry::IndexKey;
 use self::limit::{Limit, RecordFlag, RecordFlags};
 pub use self::limit::{LossCount, NotHeld};
 pub use self::list::Listing;
+pub use self::locked::LockedDevice;
 pub use self::lookup::DeviceSearch;
 use self::names::Names;
 pub use self::rates::PerMinute;
 use self::rates::Rates;
 use self::record::PackedRecord;
 pub use self::record::{DecidingMessage, Reception, Record};
+use self::sessions::FleetSessions;
 pub use self::sessions::{FleetSessionTotals, SessionTotals};
-use self::sessions::{FleetSessions, SessionEvent};
 use self::shard::{RecordPlace, Records, SHARDS, Shard};
 pub use self::snapshot::{LastEvent, Snapshot};
 pub use self::sources::SOURCES_MAX;
-use self::sources::{Facets, SourceRecord, Sources};
+use self::sources::Sources;
 pub use self::types::RoundCount;
 use self::types::{DeviceType, RoundCounter, TimeOrder, TypeDirectory};
 use crate::freshness::RoundNumber;
-use presence::{Device, DeviceName, DeviceState, EventKind, PresenceEvent, Status, UnixSeconds};
+use presence::{Device, DeviceName, EventKind, PresenceEvent, Status, UnixSeconds};
 use store::ChangeCursor;
 
 /// Rounds whose devices are counted at once: more than there are links, each of which has one that is on.
@@ -191,21 +191,6 @@ impl DeviceRegistry {
             if reception.ends_silence(arrival) {
                 then(&record.open());
             }
-        }
-    }
-
-    /// Takes the right to change a device.
-    pub fn lock<'a>(&'a self, device: Device<'a>) -> LockedDevice<'a> {
-        let hash = self.hash(device);
-        let shard_number = Self::shard_number(hash);
-        LockedDevice {
-            registry: self,
-            device,
-            hash,
-            shard_number,
-            state: Cell::default(),
-            end: Cell::default(),
-            _changing: self.shards[shard_number].changing.lock(),
         }
     }
 
@@ -387,113 +372,5 @@ impl DeviceRegistry {
     /// The shard by the upper half of the hash: the table inside uses the lower.
     fn shard_number(hash: u64) -> usize {
         (hash >> 32) as usize % SHARDS
-    }
-}
-
-/// A device that nobody else changes, adds or lets go until this is dropped: what was seen of it stays so. It may be in the
-/// registry or not.
-pub struct LockedDevice<'a> {
-    registry: &'a DeviceRegistry,
-    device: Device<'a>,
-    hash: u64,
-    shard_number: usize,
-    /// Its state, if that was read since it was locked.
-    state: Cell<Option<DeviceState>>,
-    /// What the event says that is being applied, if it ends a session: set by `apply_then`, taken by `change`.
-    end: Cell<Option<ArrivingEnd>>,
-    _changing: MutexGuard<'a, ()>,
-}
-
-impl LockedDevice<'_> {
-    /// Reads it as [`DeviceRegistry::read_opened`] does.
-    pub fn read<T>(&self, read: impl FnOnce(Record<'_>) -> T) -> Option<T> {
-        self.registry.read_hashed(self.hash, self.device, read)
-    }
-
-    /// The same device, of which this state was read since it was locked, so that it is not opened again to be changed.
-    #[must_use]
-    pub fn knowing(self, state: Option<DeviceState>) -> Self {
-        Self { state: Cell::new(state), ..self }
-    }
-
-    /// Takes one event about it into account as [`DeviceRegistry::apply_then`] does.
-    pub fn apply_then(
-        &self,
-        event: PresenceEvent,
-        arrival: Arrival,
-        then: impl FnOnce(&Record<'_>, Applied),
-    ) -> Applied {
-        let registry = self.registry;
-        if event.kind == EventKind::FailedLogin {
-            return Applied::Known;
-        }
-        let live =
-            (arrival.provenance == Provenance::Live).then(|| SessionEvent::of(&event, &registry.sources));
-        self.end.set(live.and_then(|event| event.end));
-        let applied = self.change(arrival, |place, record| {
-            let applied = registry.apply_to(place, record, event, arrival);
-            if let Some(event) = live
-                && applied != Applied::Known
-            {
-                registry.count_session(record.device_type, event);
-            }
-            then(record, applied);
-            applied
-        });
-        if let Some(event) = live
-            && applied != Applied::Known
-        {
-            registry.rates.count(event.kind, event.cause, arrival.at);
-        }
-        applied
-    }
-
-    /// Whether it is in the registry.
-    fn is_held(&self) -> bool {
-        self.registry.shards[self.shard_number].records.read().find(self.hash, self.device).is_some()
-    }
-
-    /// Changes the flags of its record, if there is one.
-    fn flag(&self, change: impl FnOnce(&mut RecordFlags)) {
-        let mut records = self.registry.shards[self.shard_number].records.write();
-        let at = records.find(self.hash, self.device);
-        if let Some(record) = at.and_then(|at| records.at_mut(at)) {
-            change(&mut record.reception.flags);
-        }
-    }
-
-    /// Changes its record, which is made if there is none, and its index entries.
-    fn change(
-        &self,
-        arrival: Arrival,
-        change: impl FnOnce(RecordPlace, &mut Record<'_>) -> Applied,
-    ) -> Applied {
-        let LockedDevice { registry, device, hash, shard_number, .. } = *self;
-        let mut records = registry.shards[shard_number].records.write();
-        let found = records.find(hash, device);
-        let at = found.unwrap_or_else(|| registry.add(&mut records, hash, device, arrival));
-        let place = RecordPlace::new(shard_number, at);
-        let packed = records.at(at).expect("it was found or added under this lock");
-        let mut record = match found {
-            Some(_) => self.state.take().map_or_else(|| packed.open(), |state| packed.with(state)),
-            None => Record::new(&packed.device_type, device.id, packed.reception.clone()),
-        };
-        let from = record.facets(&registry.sources);
-        let end = self.end.take().filter(|end| end.is_new_to(&record.state));
-        let applied = change(place, &mut record);
-        // What was added just now must be filled in any case.
-        let changed = (applied != Applied::Known || found.is_none())
-            .then(|| (record.facets_after(end.as_ref(), &registry.sources), record.pack()));
-        let reception = record.reception;
-        let packed = records.at_mut(at).expect("it was found or added under this lock");
-        packed.reception = reception;
-        let Some((to, body)) = changed else { return applied };
-        packed.fill(body);
-        let device_type = Arc::clone(&packed.device_type);
-        drop(records);
-        SourceRecord::move_one(from.as_ref(), to.as_ref());
-        let index_key = |facets: Option<Facets<'_>>| facets.map(|facets| facets.index_key);
-        registry.update_indexes(&device_type, place, device.id, (index_key(from), index_key(to)));
-        applied
     }
 }

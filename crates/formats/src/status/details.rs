@@ -97,7 +97,8 @@ impl<'a> PackedDetails<'a> {
         };
         if !names.is_empty() {
             let names = names.strip_prefix(parts::PARENT)?.strip_suffix(parts::PARENT_END)?;
-            let (device_type, id) = names.split_once(parts::BETWEEN_NAMES)?;
+            let (device_type, behind) = names.split_at(memchr::memchr(b'"', names.as_bytes())?);
+            let id = behind.strip_prefix(parts::BETWEEN_NAMES)?;
             details.parent = Some((plain_part(device_type)?, plain_part(id)?));
         }
         self.piece(parts::BRACE)?;

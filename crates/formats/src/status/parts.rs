@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::{SourceDetails, StatusDocument, action, borrowed, json, kept_session, rfc3339};
+use crate::held::Told;
 use crate::order::{Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::{DocumentPacker, Payload, Piece, SourceMessage};
@@ -57,6 +58,12 @@ impl<'a> Parts<'a> {
             (event.cause, event.reason.as_deref())
         };
         Self { event, key, own: shown.own, connect_time, cause, reason }
+    }
+
+    /// What is found in the document.
+    pub fn told(&self) -> Told {
+        let address = self.event.address.as_ref().and_then(|address| address.parse().ok());
+        Told { address, cause: self.cause }
     }
 
     /// The document as a text.

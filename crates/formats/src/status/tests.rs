@@ -20,7 +20,7 @@ fn event<'a>(session: Session<'a>, kind: EventKind) -> Event<'a> {
 
 /// The document with the message in it, as all read it who are given one.
 fn write(event: &Event<'_>, shown: &Shown, message: &[u8]) -> Vec<u8> {
-    pack("a", event, shown, message).unpack()
+    pack("a", event, shown, message).payload.unpack()
 }
 
 fn key(kind: EventKind) -> Key {
@@ -40,7 +40,7 @@ fn what_orders_an_event_comes_back_for_every_kind_of_session() {
     ] {
         let event = event(session, EventKind::Disconnect);
         let document = write(&event, &key(EventKind::Disconnect).into(), b"x");
-        let packed = pack("a", &event, &key(EventKind::Disconnect).into(), b"x");
+        let packed = pack("a", &event, &key(EventKind::Disconnect).into(), b"x").payload;
         let text = DetailsText::of(&packed);
         for details in [read_details(&document).unwrap(), text.read().unwrap()] {
             assert_eq!(details.identity(), event.clone().into_identity());
@@ -92,7 +92,8 @@ fn a_message_is_kept_as_text_or_base64_and_a_long_one_is_cut() {
 fn a_message_with_escapes_survives_a_change_of_the_parent() {
     let payload = "{\"state\":\"on\\n\u{e9}\u{1}\"}";
     let shown = key(EventKind::Connect).into();
-    let packed = pack("a", &event(Session::Arrival, EventKind::Connect), &shown, payload.as_bytes());
+    let event = event(Session::Arrival, EventKind::Connect);
+    let packed = pack("a", &event, &shown, payload.as_bytes()).payload;
     // In the form of earlier versions, too.
     let earlier = Payload::pack_of("a", &packed.unpack());
     assert_eq!(earlier, packed);
@@ -251,7 +252,7 @@ proptest! {
         let shown = Shown { key, own, is_hidden };
         let message = SourceMessage { bytes: text.as_bytes(), is_cut: false };
         let by_text = Payload::pack_document("a", &Parts::of(&event, &shown).document(), &message);
-        let packed = pack("a", &event, &shown, text.as_bytes());
+        let PackedStatus { payload: packed, told } = pack("a", &event, &shown, text.as_bytes());
         prop_assert_eq!(packed.packed(), by_text.packed(), "{:?}", packed);
         let (details, document) = (DetailsText::of(&packed), packed.document());
         prop_assert!(matches!(details, DetailsText::Details(_)));
@@ -263,8 +264,8 @@ proptest! {
             prop_assert_eq!(details.cause(), of_document.cause());
         }
         prop_assert_eq!(crate::held::cause(&packed, 0), of_document.cause());
-        let apart = (crate::held::ipv4(&packed), of_document.cause());
-        prop_assert_eq!(crate::held::ipv4_and_cause(&packed, 0), apart);
+        prop_assert_eq!(told, Told { address: crate::held::ipv4(&packed), cause: of_document.cause() });
+        prop_assert_eq!(crate::held::told(&packed, 0), told);
     }
 
     #[test]

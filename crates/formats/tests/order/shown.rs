@@ -50,7 +50,7 @@ impl Child {
             Resolution::Confirm | Resolution::Late | Resolution::Record => return,
         };
         let shown = Shown::of_own(&key, is_same, shown.as_ref(), parent, ParentRule::WhileConnected);
-        let payload = status::pack("z", &event, &shown, b"x");
+        let payload = status::pack("z", &event, &shown, b"x").payload;
         self.received = now;
         self.merge(&shown.key, payload);
     }

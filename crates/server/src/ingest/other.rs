@@ -12,7 +12,8 @@ use crate::registry::{Applied, Arrival, LockedDevice, Provenance};
 use crate::sync::backlog::Tally;
 use formats::catalog::IOT_PLATFORM;
 use formats::order::{self, Delivery, IsSame, Key, Resolution, Shown, Transmission};
-use formats::{Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos, status};
+use formats::status::{self, PackedStatus};
+use formats::{Decoded, DeviceName, Event, EventKind as FormatKind, Session, UnixNanos};
 use mqtt::packet::Publish;
 use presence::payload::Payload;
 use presence::{Device, EventKind, Moment, PresenceEvent, UnixSeconds};
@@ -252,9 +253,11 @@ impl Ingest {
     ) -> Applied {
         let Some((shown, recording)) = showing else { return Applied::Known };
         let device = device_of(&event.device);
-        let Some(payload) = self.packed(event, &shown, context) else { return Applied::Known };
+        let Some(PackedStatus { payload, told }) = self.packed(event, &shown, context) else {
+            return Applied::Known;
+        };
         let event = core_event(&shown.key, payload);
-        let applied = self.apply_event(locked, event, context.arrival, recording);
+        let applied = self.apply_event(locked.telling(told), event, context.arrival, recording);
         if applied != Applied::Known {
             self.families.parent_changed(device);
         }
@@ -262,7 +265,12 @@ impl Ingest {
     }
 
     /// The status document of an event with its message.
-    fn packed(&mut self, event: &Event<'_>, shown: &Shown, context: &MessageContext<'_>) -> Option<Payload> {
+    fn packed(
+        &mut self,
+        event: &Event<'_>,
+        shown: &Shown,
+        context: &MessageContext<'_>,
+    ) -> Option<PackedStatus> {
         let pack = || status::pack(context.source, event, shown, context.payload);
         self.contained(context.source, (context.topic, context.payload), pack)
     }
@@ -276,7 +284,7 @@ impl Ingest {
         }
         let time = event.time.unwrap_or(context.delivery.received);
         let key = Key { session: time, kind: FormatKind::Refusal, time };
-        let Some(payload) = self.packed(event, &key.into(), context) else { return };
+        let Some(PackedStatus { payload, .. }) = self.packed(event, &key.into(), context) else { return };
         let entry = PresenceEvent { kind: EventKind::FailedLogin, ..core_event(&key, payload) };
         self.events.push(device, entry, context.arrival.at);
         self.feed.failed_logins.add(device);

@@ -1,6 +1,7 @@
 //! Why a device is disconnected, in two bytes: a list may pass over millions of them.
 
 use super::DeviceRegistry;
+use formats::held::Told;
 use formats::{Cause, held};
 use presence::{DeviceState, Moment, PresenceEvent};
 use std::net::Ipv4Addr;
@@ -23,8 +24,12 @@ impl EndCode {
         if let Some(code) = Self::of_platform(event.close_code).filter(|_| !payload.has_source()) {
             return (code, held::ipv4(payload));
         }
-        let (address, cause) = held::ipv4_and_cause(payload, event.close_code);
-        (Self(FIRST_CAUSE + Cause::place(cause) as u16), address)
+        let Told { address, cause } = held::told(payload, event.close_code);
+        (Self::of_cause(cause), address)
+    }
+
+    fn of_cause(cause: Option<Cause>) -> Self {
+        Self(FIRST_CAUSE + Cause::place(cause) as u16)
     }
 
     /// Of a close code of the platform's; `None`: it counts as unknown.
@@ -47,19 +52,27 @@ impl EndCode {
     }
 }
 
-/// What an event that arrives says of the end of a session, so that its message is searched once.
+/// What the message of an event that arrives says, so that it is searched once at most.
 #[derive(Clone, Copy)]
-pub(super) struct ArrivingEnd {
+pub(super) struct ArrivingMessage {
     session: Moment,
     time: Moment,
+    /// If the event ends a session.
     pub end_code: EndCode,
     pub address: Option<Ipv4Addr>,
 }
 
-impl ArrivingEnd {
+impl ArrivingMessage {
+    /// Of an event that ends a session.
     pub fn of(event: &PresenceEvent) -> Self {
         let (end_code, address) = EndCode::and_address_of(event);
         Self { session: event.session, time: event.time, end_code, address }
+    }
+
+    /// Of an event of another source than the IoT platform, whose message says this.
+    pub fn telling(event: &PresenceEvent, told: Told) -> Self {
+        let end_code = EndCode::of_cause(told.cause);
+        Self { session: event.session, time: event.time, end_code, address: told.address }
     }
 
     /// Whether it may be what this event says: another one of the same moments may say something else.

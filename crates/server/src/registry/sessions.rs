@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use formats::Cause;
 use presence::{EventKind, PresenceEvent, Status};
 
-use super::end_code::ArrivingEnd;
+use super::end_code::ArrivingMessage;
 use super::sources::{SourceRecord, Sources};
 use super::types::DeviceType;
 use super::{Applied, DeviceRegistry, Record, Totals};
@@ -22,7 +22,6 @@ pub(super) struct SessionCounts {
 #[derive(Clone, Copy)]
 pub(super) struct SessionEvent<'a> {
     pub kind: EventKind,
-    pub end: Option<ArrivingEnd>,
     /// Of an end: the place of its cause.
     pub cause: usize,
     /// `None`: the IoT platform.
@@ -30,13 +29,11 @@ pub(super) struct SessionEvent<'a> {
 }
 
 impl<'a> SessionEvent<'a> {
-    pub fn of(event: &PresenceEvent, sources: &'a Sources) -> Self {
-        let end = match event.kind {
-            EventKind::Disconnect | EventKind::Takeover => Some(ArrivingEnd::of(event)),
-            EventKind::Connect | EventKind::Refusal | EventKind::FailedLogin | EventKind::Request => None,
-        };
+    /// `message`: what its message says, if it ends a session.
+    pub fn of(event: &PresenceEvent, message: Option<&ArrivingMessage>, sources: &'a Sources) -> Self {
+        let end = message.filter(|_| event.kind.ends_session());
         let cause = end.map_or(Cause::place(None), |end| end.end_code.cause());
-        Self { kind: event.kind, end, cause, source: sources.of(&event.payload) }
+        Self { kind: event.kind, cause, source: sources.of(&event.payload) }
     }
 }
 
@@ -121,7 +118,9 @@ impl DeviceRegistry {
             Status::Connected => EventKind::Connect,
             Status::Disconnected => EventKind::Disconnect,
         };
-        let event = SessionEvent::of(record.resolve().event, &self.sources);
+        let event = record.resolve().event;
+        let message = event.kind.ends_session().then(|| ArrivingMessage::of(event));
+        let event = SessionEvent::of(event, message.as_ref(), &self.sources);
         self.count_session(record.device_type, SessionEvent { kind, ..event });
     }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::counts::Counts;
-use super::end_code::{ArrivingEnd, EndCode};
+use super::end_code::{ArrivingMessage, EndCode};
 use super::index_entry::IndexKey;
 use super::sessions::{SessionCounts, SessionTotals};
 use super::{DeviceRegistry, Record, Totals};
@@ -47,17 +47,17 @@ impl Record<'_> {
     /// The same after an event has come whose session and time no held event had.
     pub(super) fn facets_after<'a>(
         &self,
-        end: Option<&ArrivingEnd>,
+        message: Option<&ArrivingMessage>,
         sources: &'a Sources,
     ) -> Option<Facets<'a>> {
         let resolved = self.state.resolve()?;
         let payload = &resolved.event.payload;
-        let (end_code, address) = match resolved.status {
-            Status::Connected => (EndCode::NONE, held::ipv4(payload)),
-            Status::Disconnected => match end.filter(|end| end.is_of(resolved.event)) {
-                Some(end) => (end.end_code, end.address),
-                None => EndCode::and_address_of(resolved.event),
-            },
+        let message = message.filter(|message| message.is_of(resolved.event));
+        let (end_code, address) = match (resolved.status, message) {
+            (Status::Connected, Some(message)) => (EndCode::NONE, message.address),
+            (Status::Connected, None) => (EndCode::NONE, held::ipv4(payload)),
+            (Status::Disconnected, Some(message)) => (message.end_code, message.address),
+            (Status::Disconnected, None) => EndCode::and_address_of(resolved.event),
         };
         let index_key = IndexKey { status: resolved.status, end_code, time: resolved.event.time, address };
         Some(Facets { index_key, source: sources.of(payload) })

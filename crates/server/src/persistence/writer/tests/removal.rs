@@ -24,7 +24,7 @@ fn removed() -> PresenceEvent {
         parent: None,
     };
     let shown = Shown::from(Key { session: UnixNanos(2), kind: FormatKind::Disconnect, time: UnixNanos(2) });
-    let payload = status::pack("p", &event, &shown, b"");
+    let payload = status::pack("p", &event, &shown, b"").payload;
     PresenceEvent { kind: EventKind::Disconnect, payload, ..connected(2) }
 }
 
