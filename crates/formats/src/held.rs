@@ -36,12 +36,16 @@ const FIRST_CAUSE: &str = r#"","_":{"c":""#;
 
 /// The cause of the end of a session that a message tells of; `None`: it does not say.
 pub fn cause(message: &Payload, close_code: u16) -> Option<Cause> {
-    if message.has_source() { told_by_document(message).cause } else { close_code::cause(close_code) }
+    if message.has_source() {
+        address_and_cause_of_document(message).cause
+    } else {
+        close_code::cause(close_code)
+    }
 }
 
 /// What counters and filters look at of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct AddressAndCause {
     /// The client's address, as [`ipv4`] finds it.
     pub address: Option<Ipv4Addr>,
     /// As [`cause`] finds it.
@@ -49,17 +53,17 @@ pub struct Told {
 }
 
 /// The client's address and the cause. Each change of a device needs both, so a document is gone over once.
-pub fn told(message: &Payload, close_code: u16) -> Told {
+pub fn address_and_cause(message: &Payload, close_code: u16) -> AddressAndCause {
     if message.has_source() {
-        told_by_document(message)
+        address_and_cause_of_document(message)
     } else {
-        Told { address: ipv4(message), cause: close_code::cause(close_code) }
+        AddressAndCause { address: ipv4(message), cause: close_code::cause(close_code) }
     }
 }
 
-fn told_by_document(message: &Payload) -> Told {
+fn address_and_cause_of_document(message: &Payload) -> AddressAndCause {
     in_usual_document(message)
-        .unwrap_or_else(|| Told { address: ipv4(message), cause: searched_cause(message) })
+        .unwrap_or_else(|| AddressAndCause { address: ipv4(message), cause: searched_cause(message) })
 }
 
 /// The cause in a document of any version.
@@ -76,7 +80,7 @@ fn searched_cause(message: &Payload) -> Option<Cause> {
 
 /// The address and the cause in a document that is held beside its message, of which each key is there once at most; `None`: it is
 /// another one.
-fn in_usual_document(message: &Payload) -> Option<Told> {
+fn in_usual_document(message: &Payload) -> Option<AddressAndCause> {
     let (mut address, mut word) = (None, None);
     let mut operations = message.operations();
     while let Some(operation) = operations.next() {
@@ -102,8 +106,8 @@ fn in_usual_document(message: &Payload) -> Option<Told> {
         Cause::of_word(std::str::from_utf8(&word[..end]).ok()?)
     };
     match word.map(cause) {
-        None if operations.are_before_message() => Some(Told { address, cause: None }),
-        Some(Some(cause)) => Some(Told { address, cause: Some(cause) }),
+        None if operations.are_before_message() => Some(AddressAndCause { address, cause: None }),
+        Some(Some(cause)) => Some(AddressAndCause { address, cause: Some(cause) }),
         None | Some(None) => None,
     }
 }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 pub use details::{DetailsText, packed_details};
 use parts::Parts;
 
-use crate::held::{self, Told};
+use crate::held::{self, AddressAndCause};
 use crate::order::{EventIdentity, Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::{Payload, SourceMessage};
@@ -116,7 +116,7 @@ pub struct PackedStatus {
     /// Its document, and the message.
     pub payload: Payload,
     /// What is found in it.
-    pub told: Told,
+    pub address_and_cause: AddressAndCause,
 }
 
 /// What is held of an event, as it is shown.
@@ -124,11 +124,11 @@ pub fn pack(source: &str, event: &Event<'_>, shown: &Shown, message: &[u8]) -> P
     let message = cut(message);
     let parts = Parts::of(event, shown);
     if let Some(payload) = parts.pack(source, &message) {
-        return PackedStatus { payload, told: parts.told() };
+        return PackedStatus { payload, address_and_cause: parts.address_and_cause() };
     }
     let payload = Payload::pack_document(source, &parts.document(), &message);
-    let told = held::told(&payload, 0);
-    PackedStatus { payload, told }
+    let address_and_cause = held::address_and_cause(&payload, 0);
+    PackedStatus { payload, address_and_cause }
 }
 
 /// What is kept of a message.

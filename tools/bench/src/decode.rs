@@ -112,6 +112,8 @@ pub fn run(size: &Size) -> Outcome<()> {
         for reading in &mut readings {
             let rate = applied_per_second(reading, size.devices)?;
             reading.applied.push(rate);
+        }
+        for reading in &mut readings {
             let rate = decoded_per_second(reading, size.devices)?;
             reading.decoded.push(rate);
         }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{SourceDetails, StatusDocument, action, borrowed, json, kept_session, rfc3339};
-use crate::held::Told;
+use crate::held::AddressAndCause;
 use crate::order::{Key, Own, Shown};
 use crate::{Cause, DeviceName, Event, EventKind, Session, UnixNanos};
 use presence::payload::{DocumentPacker, Payload, Piece, SourceMessage};
@@ -61,9 +61,9 @@ impl<'a> Parts<'a> {
     }
 
     /// What is found in the document.
-    pub fn told(&self) -> Told {
+    pub fn address_and_cause(&self) -> AddressAndCause {
         let address = self.event.address.as_ref().and_then(|address| address.parse().ok());
-        Told { address, cause: self.cause }
+        AddressAndCause { address, cause: self.cause }
     }
 
     /// The document as a text.

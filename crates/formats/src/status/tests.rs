@@ -252,7 +252,7 @@ proptest! {
         let shown = Shown { key, own, is_hidden };
         let message = SourceMessage { bytes: text.as_bytes(), is_cut: false };
         let by_text = Payload::pack_document("a", &Parts::of(&event, &shown).document(), &message);
-        let PackedStatus { payload: packed, told } = pack("a", &event, &shown, text.as_bytes());
+        let PackedStatus { payload: packed, address_and_cause } = pack("a", &event, &shown, text.as_bytes());
         prop_assert_eq!(packed.packed(), by_text.packed(), "{:?}", packed);
         let (details, document) = (DetailsText::of(&packed), packed.document());
         prop_assert!(matches!(details, DetailsText::Details(_)));
@@ -264,8 +264,8 @@ proptest! {
             prop_assert_eq!(details.cause(), of_document.cause());
         }
         prop_assert_eq!(crate::held::cause(&packed, 0), of_document.cause());
-        prop_assert_eq!(told, Told { address: crate::held::ipv4(&packed), cause: of_document.cause() });
-        prop_assert_eq!(crate::held::told(&packed, 0), told);
+        prop_assert_eq!(address_and_cause, AddressAndCause { address: crate::held::ipv4(&packed), cause: of_document.cause() });
+        prop_assert_eq!(crate::held::address_and_cause(&packed, 0), address_and_cause);
     }
 
     #[test]

@@ -253,11 +253,11 @@ impl Ingest {
     ) -> Applied {
         let Some((shown, recording)) = showing else { return Applied::Known };
         let device = device_of(&event.device);
-        let Some(PackedStatus { payload, told }) = self.packed(event, &shown, context) else {
+        let Some(PackedStatus { payload, address_and_cause }) = self.packed(event, &shown, context) else {
             return Applied::Known;
         };
         let event = core_event(&shown.key, payload);
-        let applied = self.apply_event(locked.telling(told), event, context.arrival, recording);
+        let applied = self.apply_event(locked.telling(address_and_cause), event, context.arrival, recording);
         if applied != Applied::Known {
             self.families.parent_changed(device);
         }

@@ -1,7 +1,7 @@
 //! Why a device is disconnected, in two bytes: a list may pass over millions of them.
 
 use super::DeviceRegistry;
-use formats::held::Told;
+use formats::held::AddressAndCause;
 use formats::{Cause, held};
 use presence::{DeviceState, Moment, PresenceEvent};
 use std::net::Ipv4Addr;
@@ -24,7 +24,7 @@ impl EndCode {
         if let Some(code) = Self::of_platform(event.close_code).filter(|_| !payload.has_source()) {
             return (code, held::ipv4(payload));
         }
-        let Told { address, cause } = held::told(payload, event.close_code);
+        let AddressAndCause { address, cause } = held::address_and_cause(payload, event.close_code);
         (Self::of_cause(cause), address)
     }
 
@@ -70,9 +70,9 @@ impl ArrivingMessage {
     }
 
     /// Of an event of another source than the IoT platform, whose message says this.
-    pub fn telling(event: &PresenceEvent, told: Told) -> Self {
-        let end_code = EndCode::of_cause(told.cause);
-        Self { session: event.session, time: event.time, end_code, address: told.address }
+    pub fn telling(event: &PresenceEvent, address_and_cause: AddressAndCause) -> Self {
+        let end_code = EndCode::of_cause(address_and_cause.cause);
+        Self { session: event.session, time: event.time, end_code, address: address_and_cause.address }
     }
 
     /// Whether it may be what this event says: another one of the same moments may say something else.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use formats::held::Told;
+use formats::held::AddressAndCause;
 use parking_lot::MutexGuard;
 use presence::{Device, DeviceState, EventKind, PresenceEvent};
 
@@ -25,7 +25,7 @@ impl DeviceRegistry {
             hash,
             shard_number,
             state: Cell::default(),
-            told: Cell::default(),
+            address_and_cause: Cell::default(),
             message: Cell::default(),
             _changing: self.shards[shard_number].changing.lock(),
         }
@@ -42,7 +42,7 @@ pub struct LockedDevice<'a> {
     /// Its state, if that was read since it was locked.
     state: Cell<Option<DeviceState>>,
     /// What the message of the event says that is to be applied, if its maker has told.
-    told: Cell<Option<Told>>,
+    address_and_cause: Cell<Option<AddressAndCause>>,
     /// The same of the event that is being applied: set by `apply_then`, taken by `change`.
     message: Cell<Option<ArrivingMessage>>,
     _changing: MutexGuard<'a, ()>,
@@ -62,8 +62,8 @@ impl LockedDevice<'_> {
 
     /// The same device, to which an event is to be applied whose message says this, so that it is not searched for that.
     #[must_use]
-    pub fn telling(self, told: Told) -> Self {
-        Self { told: Cell::new(Some(told)), ..self }
+    pub fn telling(self, address_and_cause: AddressAndCause) -> Self {
+        Self { address_and_cause: Cell::new(Some(address_and_cause)), ..self }
     }
 
     /// Takes one event about it into account as [`DeviceRegistry::apply_then`] does.
@@ -78,8 +78,8 @@ impl LockedDevice<'_> {
             return Applied::Known;
         }
         let is_live = arrival.provenance == Provenance::Live;
-        let message = match self.told.take() {
-            Some(told) => Some(ArrivingMessage::telling(&event, told)),
+        let message = match self.address_and_cause.take() {
+            Some(address_and_cause) => Some(ArrivingMessage::telling(&event, address_and_cause)),
             // The cause is counted, too.
             None if is_live && event.kind.ends_session() => Some(ArrivingMessage::of(&event)),
             None => None,

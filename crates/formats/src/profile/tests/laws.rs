@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn a_template_captures_what_stands_in_place_of_the_name(template in template(3), several in topic(), one in level(), other in level()) {
+    fn a_template_captures_what_is_in_place_of_the_name(template in template(3), several in topic(), one in level(), other in level()) {
         let id = if template.contains("{id...}") { &several } else { one };
         let topic = template.replace('+', other).replace("{id...}", id).replace("{id}", id);
         let compiled = Template::parse(&template, Affixes::Refused, &mut Vec::new()).unwrap();
