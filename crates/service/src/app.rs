@@ -1,6 +1,7 @@
 //! Wires the parts together. Nothing else.
 
 mod deliveries;
+mod huge_pages;
 mod ingest_thread;
 mod machine_limits;
 mod parts;
@@ -108,6 +109,7 @@ pub async fn start(
     let (gauges, progress) = means.watch(&registry);
     metrics_registry.register_collector(Box::new(gauges));
     let Means { events, health, feed, metrics, leadership } = means;
+    running.spawn("end of huge pages", huge_pages::end_once_populated(Arc::clone(&health), shutdown.clone()));
     let listener = socket.listen(LISTEN_BACKLOG).map_err(|error| ServeError::Listen(address, error))?;
     let http_address = listener.local_addr().map_err(|error| ServeError::Listen(address, error))?;
     let formats = formats_of(&source, &further, &registry);

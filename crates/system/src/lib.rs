@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod descriptors;
 pub mod files;
+pub mod huge_pages;
 pub mod log_limit;
 mod loopback;
 pub mod period;
