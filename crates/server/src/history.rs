@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use presence::history::HistoryEvent;
 use presence::{Device, EventKind, PresenceEvent, UnixSeconds};
 use store::ForgottenDevices;
+use system::turn::{Share, give_way};
 
 /// Events that may wait for the store. Beyond it the oldest are dropped and counted: a store that is away must not take the
 /// memory, and the status itself waits elsewhere.
@@ -70,13 +71,14 @@ impl EventQueue {
 
     /// Takes the oldest events: at most so many, and no further one once those that were taken have that size.
     pub fn take(&self, most: usize, most_bytes: usize) -> Vec<HistoryEvent> {
-        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let (mut taken, mut bytes) = (Vec::with_capacity(self.len().min(most)), 0);
         while taken.len() < most && bytes < most_bytes {
             let before = taken.len();
             bytes += self.take_few(&mut taken, most - before, most_bytes - bytes);
             if taken.len() == before {
                 break;
             }
+            give_way(Share::Equal);
         }
         taken
     }

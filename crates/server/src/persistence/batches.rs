@@ -3,8 +3,11 @@
 //! No device is written before the events that made it what it is: after `kill -9` the history would lack them for ever, and
 //! webhooks and peers rely on the history to tell of every status that the store has.
 
+use std::sync::Arc;
+
 use super::writer::{Writer, stored};
 use store::{Batch, ChangeCursor, StoredDevice};
+use system::turn::{Share, give_way};
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
 /// waits no longer than the flush interval.
@@ -13,6 +16,9 @@ pub(super) const BATCH_MAX: usize = 4_096;
 /// The memory of the devices in one batch, and of the events, at which no more are added: long messages must not make a batch
 /// of gigabytes. A database's client holds it some four times over while it is sent.
 pub(super) const BATCH_MAX_BYTES: usize = 16 << 20;
+
+/// Devices, or events, of a batch that are dropped before others have their turn: some ten microseconds.
+const DROPPED_AT_ONCE: usize = 64;
 
 /// What is written next.
 pub(super) struct NextBatch {
@@ -130,5 +136,21 @@ impl Writer {
             self.order.lock().lost_until = self.registry.flush_epoch();
         }
         has_overflowed || (!taken.devices.is_empty() && taken.epoch < self.order.lock().lost_until)
+    }
+}
+
+/// Drops a batch that is written. To free the memory of thousands of messages, which other threads have allocated, takes about a
+/// millisecond, in which others have their turns.
+pub(super) fn drop_in_turns(batch: Arc<Batch>) {
+    fn drop_parts<T>(mut items: Vec<T>) {
+        while !items.is_empty() {
+            items.truncate(items.len().saturating_sub(DROPPED_AT_ONCE));
+            give_way(Share::Equal);
+        }
+    }
+    // Where the store has it still, the store drops it.
+    if let Some(Batch { devices, events, .. }) = Arc::into_inner(batch) {
+        drop_parts(devices);
+        drop_parts(events);
     }
 }

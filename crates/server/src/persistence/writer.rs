@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::batches::{NextBatch, WriteOrder};
+use super::batches::{NextBatch, WriteOrder, drop_in_turns};
 use super::maintenance::Maintenance;
 use super::pace::{DECODER_FIRST_BYTES, FlushPace, Followers, LOOK};
 use super::refused::{self, RefusedDevices};
@@ -305,6 +305,7 @@ impl Writer {
                     metrics.devices_written.inc_by(batch.devices.len() as u64);
                     metrics.events_written.inc_by(batch.events.len() as u64);
                     self.registry.written(batch.devices.iter().map(|device| device.name.device()));
+                    drop_in_turns(batch);
                     break;
                 }
                 Err(StoreError::Refused(reason)) => {
