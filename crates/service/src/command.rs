@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use crate::app::{self, NotifySettings, NotifySource, StartSettings};
 use crate::log::start_log;
@@ -80,18 +81,20 @@ fn show(text: &str) -> io::Result<()> {
 
 type AnyError = Box<dyn std::error::Error>;
 
-/// Lets the kernel prefer this thread when it wakes. Where the kernel refuses, lookups wait for threads that compute.
-fn shorten_slice() {
+/// Lets the kernel prefer threads that answer lookups, when they wake, to those that compute. Where the kernel refuses, lookups wait.
+fn shorten_slice(to: Duration) {
     static LOGGED: Once = Once::new();
-    if let Err(error) = slice::shorten() {
+    if let Err(error) = slice::shorten(to) {
         LOGGED.call_once(|| tracing::debug!(%error, "the system gives no short slices of the processor"));
     }
 }
 
 fn run(command: Command, make_api: MakeApi, screen: Screen) -> Result<(), AnyError> {
+    // For all threads, as they come from this one.
+    shorten_slice(slice::SHORT);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Lookups are answered on these threads; those for work that blocks cannot be told from them.
-        .on_thread_start(shorten_slice)
+        .on_thread_start(|| shorten_slice(slice::SHORTEST))
         .enable_all()
         .build()?;
     runtime.block_on(async {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long a thread goes on before others have their turn. A scheduler lets it run for milliseconds otherwise, also when
 /// somebody with a higher priority has come to wait for the processor.
-const TURN: Duration = Duration::from_micros(100);
+const TURN: Duration = Duration::from_micros(50);
 
 /// What a thread gets of a processor that others always want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub enum Share {
 }
 
 impl Share {
-    /// How long a thread goes on that was kept waiting for so long.
+    /// How long a thread goes on that was kept waiting for so long. Threads of equal shares that went on for as long as they had
+    /// waited for each other would have longer turns each time.
     fn turn_after(self, waited: Duration) -> Duration {
-        let part = match self {
-            Share::Equal => waited,
-            Share::Small => waited / 8,
-        };
-        TURN.max(part)
+        match self {
+            Share::Equal => TURN,
+            Share::Small => TURN.max(waited / 8),
+        }
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
         let (short, long) = (Duration::from_micros(10), Duration::from_millis(8));
         assert_eq!(Share::Equal.turn_after(short), TURN);
         assert_eq!(Share::Small.turn_after(short), TURN);
-        assert_eq!(Share::Equal.turn_after(long), long);
+        assert_eq!(Share::Equal.turn_after(long), TURN);
         assert_eq!(Share::Small.turn_after(long), Duration::from_millis(1));
     }
 }

@@ -24,7 +24,7 @@ pub fn at_rate(
     is_over: impl Fn() -> bool,
 ) -> Outcome<Vec<Lookup>> {
     // Where the kernel has none, the figure contains these waits.
-    let _ = system::slice::shorten();
+    let _ = system::slice::shorten(system::slice::SHORTEST);
     let mut connection = Connection::open(url)?;
     let interval = Duration::from_secs(1) / each_second.max(1);
     let (mut lookups, mut due) = (Vec::new(), begins);
