@@ -1,12 +1,14 @@
 //! Bytes to and from the broker: TCP, TLS, websocket, or a websocket in TLS. What the bytes mean is not known here.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::{fmt, io};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
@@ -28,6 +30,11 @@ const READ_MIN_BYTES: usize = READ_BYTES / 16;
 
 /// The receive buffer that rides out a pause of the reader at full replay speed (a broker sends about 100 MB/s).
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+
+/// When nothing has come for this long, the broker is told at once what has come. It may hold back a last packet until it knows (Nagle's
+/// algorithm, which mosquitto uses unless told otherwise), and the kernel tells it up to 40 ms later. Telling it after each read
+/// instead would cut a replay into small segments.
+const QUIET_BEFORE_ACK: Duration = Duration::from_millis(1);
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +108,27 @@ impl fmt::Display for ReceiveBuffer {
 }
 
 /// What TCP and TLS have in common.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Has the kernel send the acknowledgement that it holds back.
+    fn acknowledge_now(&self);
+}
+
+impl Stream for TcpStream {
+    fn acknowledge_now(&self) {
+        // Then it holds back again: it would acknowledge each segment of a replay by itself. An error means that the connection has
+        // failed, which the next read shows.
+        #[cfg(target_os = "linux")]
+        for at_once in [true, false] {
+            let _ = rustix::net::sockopt::set_tcp_quickack(self, at_once);
+        }
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn acknowledge_now(&self) {
+        self.get_ref().0.acknowledge_now();
+    }
+}
 
 /// What is the same for every connection to one broker, made once.
 pub struct Dialer {
@@ -179,6 +205,17 @@ impl Dialer {
 impl Link {
     /// Appends what has arrived to `buffer`; 0: the broker closed the connection. Safe to cancel.
     pub async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        if let Ok(read) = timeout(QUIET_BEFORE_ACK, self.read_some(buffer)).await {
+            return read;
+        }
+        match self {
+            Link::Stream(stream) => stream.acknowledge_now(),
+            Link::WebSocket(socket) => socket.get_ref().acknowledge_now(),
+        }
+        self.read_some(buffer).await
+    }
+
+    async fn read_some(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
             Link::Stream(stream) => {
                 if buffer.capacity() - buffer.len() < READ_MIN_BYTES {
