@@ -86,7 +86,9 @@ fn in_usual_document(message: &Payload) -> Option<AddressAndCause> {
     while let Some(operation) = operations.next() {
         match operation {
             Operation::Piece(CLIENT_ADDRESS) => match operations.next() {
-                Some(Operation::Address(ipv4)) if address.is_none() => address = Some(ipv4),
+                Some(Operation::Address(ipv4)) if address.is_none() && operations.are_behind_text() => {
+                    address = Some(ipv4);
+                }
                 _ => return None,
             },
             Operation::Piece(CAUSE) => match operations.next() {

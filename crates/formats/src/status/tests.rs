@@ -204,6 +204,18 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
+#[test]
+fn an_address_is_one_as_a_whole_or_not_at_all() {
+    for text in ["192.0.2.7", "192.0.2.7:51234", "192.0.2.7Connect", "192.0.2.7\"", "2001:db8::7", ""] {
+        let event = Event { address: Some(text.into()), ..event(Session::Arrival, EventKind::Connect) };
+        let PackedStatus { payload, address_and_cause } =
+            pack("a", &event, &key(EventKind::Connect).into(), b"");
+        assert_eq!(address_and_cause.address, text.parse().ok(), "{text}");
+        assert_eq!(crate::held::address_and_cause(&payload, 0), address_and_cause, "{text}");
+        assert_eq!(crate::held::ipv4(&payload), address_and_cause.address, "{text}");
+    }
+}
+
 fn times() -> impl Strategy<Value = UnixNanos> {
     prop_oneof![
         4 => (0i64..100_000).prop_map(|ms| UnixNanos(1_767_225_600_000_000_000 + ms * 500_000)),

@@ -82,7 +82,7 @@ impl Payload {
         unpack::message(&self.0)
     }
 
-    /// The IPv4 address that follows this piece of text; `None` if there is none, or if that cannot be told without unpacking.
+    /// The IPv4 address that is the whole text behind this piece; `None` if it is none, or if that cannot be told without unpacking.
     /// Takes a tenth of the time that unpacking does.
     pub fn ipv4_behind(&self, piece: Piece) -> Option<Ipv4Addr> {
         unpack::ipv4_behind(&self.0, piece.0)
@@ -302,6 +302,9 @@ mod tests {
         for text in [
             r#"{"Action":"Connect","Time":"x","ClientAddr":"2001:db8::7","Port":1883}"#,
             r#"{"Action":"Connect","Time":"x","ClientAddr":"192.0.2.07","Port":1883}"#,
+            r#"{"Action":"Connect","Time":"x","ClientAddr":"192.0.2.7:1883","Port":1883}"#,
+            r#"{"Action":"Connect","Time":"x","ClientAddr":"192.0.2.7-ws"}"#,
+            r#"{"Action":"Connect","Time":"x","ClientAddr":"192.0.2.7"#,
             r#"{"Action":"Connect","Time":"x", "ClientAddr":"192.0.2.7","Port":1883}"#,
             r#"{"A":"x","ClientAddr":"192.0.2.7","B":"y","ClientAddr":"192.0.2.8","Port":1883}"#,
             r#"{"Action":"Connect","ClientID":"192.0.2.7"}"#,

@@ -24,6 +24,11 @@ impl Operations<'_> {
     pub fn are_before_message(&self) -> bool {
         self.0.first() == Some(&op::MESSAGE)
     }
+
+    /// Whether a text ends here: what follows begins with a quotation mark.
+    pub fn are_behind_text(&self) -> bool {
+        unpack::begins_with_quotation_mark(self.0)
+    }
 }
 
 impl<'a> Iterator for Operations<'a> {

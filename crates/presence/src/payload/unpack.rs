@@ -47,7 +47,7 @@ fn message_operation(packed: &[u8]) -> Option<(bool, &[u8])> {
     (code == op::MESSAGE).then_some((is_cut != 0, rest))
 }
 
-/// The address that follows the only occurrence of a dictionary piece.
+/// The address that is the whole text behind the only occurrence of a dictionary piece.
 pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
     let (mut rest, mut found) = (packed, None);
     while let Some((&code, behind)) = rest.split_first().filter(|(code, _)| **code != op::MESSAGE) {
@@ -55,13 +55,24 @@ pub fn ipv4_behind(packed: &[u8], wanted: u8) -> Option<Ipv4Addr> {
             if found.is_some() {
                 return None;
             }
-            let (&[code, a, b, c, d], _) = behind.split_first_chunk::<5>()?;
-            found = (code == op::IPV4).then(|| Ipv4Addr::new(a, b, c, d));
+            let (&[code, a, b, c, d], behind) = behind.split_first_chunk::<5>()?;
+            let is_address = code == op::IPV4 && begins_with_quotation_mark(behind);
+            found = is_address.then(|| Ipv4Addr::new(a, b, c, d));
             found?;
         }
         rest = skip(rest)?;
     }
     found
+}
+
+/// Whether a text ends before these operations.
+pub fn begins_with_quotation_mark(packed: &[u8]) -> bool {
+    let text = match packed.first() {
+        Some(&op::LITERAL) => literal(packed).map(|(literal, _)| literal),
+        Some(&code) => piece(code).map(str::as_bytes),
+        None => None,
+    };
+    text.is_some_and(|text| text.first() == Some(&b'"'))
 }
 
 /// The literal behind the first occurrence of a dictionary piece, or what follows that of a text inside one literal, up to a
