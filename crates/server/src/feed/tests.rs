@@ -88,6 +88,25 @@ async fn a_stream_that_resumes_just_after_a_start_waits_for_the_first_watermark(
     }
 }
 
+#[tokio::test]
+async fn a_stream_that_resumes_behind_the_buffer_waits_until_the_history_reaches_it() {
+    let fixture = Fixture::new(10, 2);
+    fixture.change(1, true);
+    let seen = |number| HistoryPosition { order: 1, number };
+    let watermark = |changes, number| HistoryWatermark { changes, events: seen(number) };
+    fixture.feed.note_watermark(watermark(1, 5), Instant::now());
+    let id = StreamPosition { epoch: fixture.feed.epoch, sequence: 1, history: Some(seen(5)) }.to_string();
+    assert_eq!(fixture.feed.wait_for_watermark(&id).now_or_never(), Some(()), "it goes on in memory");
+
+    (2..6).for_each(|at| fixture.change(at, true));
+    let mut waiting = pin!(fixture.feed.wait_for_watermark(&id));
+    assert_eq!(waiting.as_mut().now_or_never(), None);
+    assert_eq!(fixture.feed.resume(&id).unwrap_err(), GapReason::NotLogged);
+    fixture.feed.note_watermark(watermark(5, 9), Instant::now());
+    assert_eq!(waiting.now_or_never(), Some(()));
+    assert!(matches!(fixture.feed.resume(&id), Ok(Resumption::History(_))));
+}
+
 #[test]
 fn a_reader_gets_every_change_after_it_began_once_and_in_order() {
     let fixture = Fixture::new(10, 1_000);

@@ -139,18 +139,33 @@ impl Writer {
     }
 }
 
-/// Drops a batch that is written. To free the memory of thousands of messages, which other threads have allocated, takes about a
-/// millisecond, in which others have their turns.
-pub(super) fn drop_in_turns(batch: Arc<Batch>) {
-    fn drop_parts<T>(mut items: Vec<T>) {
-        while !items.is_empty() {
-            items.truncate(items.len().saturating_sub(DROPPED_AT_ONCE));
-            give_way(Share::Equal);
-        }
+/// What the store has taken, in one part or, where it refuses a device, in several.
+#[derive(Default)]
+pub(super) struct WrittenBatch {
+    parts: Vec<Arc<Batch>>,
+    /// The store failed meanwhile.
+    pub has_failed: bool,
+}
+
+impl WrittenBatch {
+    pub fn add(&mut self, part: Arc<Batch>, has_failed: bool) {
+        self.parts.push(part);
+        self.has_failed |= has_failed;
     }
-    // Where the store has it still, the store drops it.
-    if let Some(Batch { devices, events, .. }) = Arc::into_inner(batch) {
-        drop_parts(devices);
-        drop_parts(events);
+
+    /// To free the memory of thousands of messages, which other threads have allocated, takes about a millisecond, in which others
+    /// have their turns. So whoever waits for what is written is told before.
+    pub fn drop_in_turns(self) {
+        fn drop_few<T>(mut items: Vec<T>) {
+            while !items.is_empty() {
+                items.truncate(items.len().saturating_sub(DROPPED_AT_ONCE));
+                give_way(Share::Equal);
+            }
+        }
+        // Where the store has a part still, the store drops it.
+        for Batch { devices, events, .. } in self.parts.into_iter().filter_map(Arc::into_inner) {
+            drop_few(devices);
+            drop_few(events);
+        }
     }
 }

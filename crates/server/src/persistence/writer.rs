@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::batches::{NextBatch, WriteOrder, drop_in_turns};
+use super::batches::{NextBatch, WriteOrder, WrittenBatch};
 use super::maintenance::Maintenance;
 use super::pace::{DECODER_FIRST_BYTES, FlushPace, Followers, LOOK};
 use super::refused::{self, RefusedDevices};
@@ -194,7 +194,7 @@ impl Writer {
             let NextBatch { batch, is_all } = self.next_batch();
             self.show_waiting(&batch);
             let all_written = batch.is_empty() && self.order.lock().deferred() == 0;
-            let was_refused = !all_written && self.write(batch, stop).await;
+            let written = self.write(batch, stop).await;
             while let Some(due) = due.pop_front_if(|due: &mut DueAcks| all_written || self.has_reached(due)) {
                 due.pending_acks.into_iter().for_each(PendingAck::give);
             }
@@ -208,7 +208,9 @@ impl Writer {
             if is_all && self.asks_for_watermark() {
                 self.note_watermark(published).await;
             }
-            if is_all && due.is_empty() && !was_refused && !stop.is_cancelled() {
+            let has_failed = written.has_failed;
+            written.drop_in_turns();
+            if is_all && due.is_empty() && !has_failed && !stop.is_cancelled() {
                 return;
             }
             if due.is_empty() {
@@ -273,23 +275,24 @@ impl Writer {
         self.metrics.store.events_waiting.set(gauge(self.events.len() + batch.events.len()));
     }
 
-    /// Tries until the store has taken the batch, but for the devices that it refuses; says whether it failed meanwhile.
-    async fn write(&self, batch: Batch, stop: &CancellationToken) -> bool {
+    /// Tries until the store has taken the batch, but for the devices that it refuses.
+    async fn write(&self, batch: Batch, stop: &CancellationToken) -> WrittenBatch {
         let mut parts = vec![self.without_refused(batch)];
-        let mut failed = false;
+        let mut written = WrittenBatch::default();
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
-            match self.write_part(Arc::new(part), stop).await {
-                Ok(failed_meanwhile) => failed |= failed_meanwhile,
+            let part = Arc::new(part);
+            match self.write_part(Arc::clone(&part), stop).await {
+                Ok(has_failed) => written.add(part, has_failed),
                 Err(Rejection { part, reason }) => match refused::halves(&part) {
                     Some([first, second]) => parts.extend([second, first]),
                     None => self.set_aside(&part, &reason),
                 },
             }
         }
-        failed
+        written
     }
 
     /// Tries until the store has taken the part or refused it; says whether it failed meanwhile.
@@ -305,7 +308,6 @@ impl Writer {
                     metrics.devices_written.inc_by(batch.devices.len() as u64);
                     metrics.events_written.inc_by(batch.events.len() as u64);
                     self.registry.written(batch.devices.iter().map(|device| device.name.device()));
-                    drop_in_turns(batch);
                     break;
                 }
                 Err(StoreError::Refused(reason)) => {

@@ -52,8 +52,8 @@ use presence::history::{EventPage, HistoryPosition, StoredEvent};
 /// More events are not shown again: a client that has missed so many is better served by a snapshot.
 pub const EVENTS_MAX: usize = 100_000;
 
-/// How long a stream waits for the first watermark of this process: a few flushes, and the changes of other instances.
-const FIRST_WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a stream waits for a watermark: a few flushes, and the changes of other instances.
+const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a stream goes on.
 #[derive(Debug)]
@@ -95,19 +95,23 @@ pub struct HistoryResumption {
 }
 
 impl Feed {
-    /// Waits, for a bounded time, until it is known how far the history follows, if that decides where a stream goes on whose client had
-    /// an event with that id last. After a start it is not known for some tenths of a second where other instances write the history,
-    /// too, and a client that comes back then should not be told of a gap.
+    /// Waits, for a bounded time, until the history is known to reach the changes in memory, if that decides where a stream goes on whose
+    /// client had an event with that id last. After a start it is not known for some tenths of a second where other instances write
+    /// the history, too, and after a burst the history follows by a flush. A client that comes back then should not be told of a gap.
     pub async fn wait_for_watermark(&self, id: &str) {
-        let Ok(StreamPosition { epoch, history: Some(_), .. }) = id.parse() else { return };
-        if epoch == self.epoch {
+        let Ok(StreamPosition { epoch, sequence, history: Some(_) }) = id.parse() else { return };
+        if epoch == self.epoch && (self.buffer.read().reaches(sequence) || sequence > self.head()) {
             return;
         }
         let mut grown = self.history_grown();
-        let known =
-            async { while self.watermark.lock().confirmed().is_none() && grown.changed().await.is_ok() {} };
-        // What is unknown then is a gap.
-        let _ = timeout(FIRST_WATERMARK_TIMEOUT, known).await;
+        let reached = async { while !self.history_reaches_memory() && grown.changed().await.is_ok() {} };
+        // What is not reached then is a gap.
+        let _ = timeout(WATERMARK_TIMEOUT, reached).await;
+    }
+
+    fn history_reaches_memory(&self) -> bool {
+        let confirmed = self.watermark.lock().confirmed();
+        confirmed.is_some_and(|watermark| self.buffer.read().reaches(watermark.changes))
     }
 
     /// Decides where a stream goes on whose client had an event with that id last.
