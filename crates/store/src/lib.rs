@@ -252,7 +252,8 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// Gives every device once, in any order.
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What changed after the cursor, at most about so many devices; oldest change first where all changes are in one order.
+    /// What changed after the cursor, at most about so many devices; oldest change first where all changes are in one order. What
+    /// this store has written itself may be left out.
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
 
     /// The position of the newest change: a caller that then loads everything has missed nothing up to there.

@@ -1,7 +1,8 @@
--- The devices of one bucket that have changed after a position, each once and as it is now.
+-- The devices of one bucket that others have changed after a position, each once and as it is now.
 --
 -- KEYS  1 devices   2 changes
--- ARGV  1 the position, 0-0 for the beginning   2 the most devices to return   3… later positions that must be there
+-- ARGV  1 the position, 0-0 for the beginning   2 the most devices to return   3 how many of the following changes the caller has made,
+--       who knows those devices   4… later positions that must be there
 --
 -- Returns the position reached, whether nothing follows it, then names and records. The record of a device that was forgotten
 -- comes after the name and the time at which it was forgotten, in four bytes. Returns nothing if one of these
@@ -13,6 +14,16 @@ local since, most = ARGV[1], tonumber(ARGV[2])
 
 local function sequence_of(position)
   return tonumber(position:match('^%d+'))
+end
+
+local function token_of(position)
+  return position:match('-(.*)')
+end
+
+local own
+for at = 4, 3 + tonumber(ARGV[3]) do
+  own = own or {}
+  own[token_of(ARGV[at])] = true
 end
 
 -- A device that changes often stands there often.
@@ -30,7 +41,9 @@ end
 local reached, at_end, seen, names, forgotten_at = since, #entries < most_read, {}, {}, {}
 for _, entry in ipairs(entries) do
   local name = entry[2][2]
-  if not seen[name] then
+  -- Of a device that was forgotten, what has come since must follow.
+  local is_known = own and own[token_of(entry[1])] and entry[2][1] ~= 'f'
+  if not is_known and not seen[name] then
     if #names == most then
       at_end = false
       break
@@ -43,10 +56,10 @@ for _, entry in ipairs(entries) do
 end
 -- What must be there is among what was read, or behind it: then the next call looks for it.
 local is_read, reached_sequence = {}, sequence_of(reached)
-if ARGV[3] then
+if ARGV[4] then
   for _, entry in ipairs(entries) do is_read[entry[1]] = true end
 end
-for at = 3, #ARGV do
+for at = 4, #ARGV do
   local is_due = at_end or sequence_of(ARGV[at]) <= reached_sequence
   if is_due and not is_read[ARGV[at]] then return {} end
 end

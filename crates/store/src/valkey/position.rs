@@ -70,13 +70,21 @@ const ACKNOWLEDGED_MAX: usize = 64;
 pub struct ChangeTracker {
     /// Where the newest change stood at the last look.
     newest: BucketPositions,
-    /// For each bucket, changes that the store has acknowledged to this instance and that have not been read. They must be there; if one
-    /// is not, the store has lost something. The newest is not enough: it may have been written after the loss.
-    acknowledged: Vec<VecDeque<BucketPosition>>,
+    /// For each bucket, changes that the store has acknowledged to this instance and that have not been read. The newest is not
+    /// enough: it may have been written after a loss.
+    acknowledged: Vec<VecDeque<Acknowledged>>,
     /// Something has changed since the last poll, or the poll has not reached the end.
     notified: Vec<bool>,
     /// The buckets in which the last poll has found something.
     changed: u32,
+}
+
+/// A change that the store has acknowledged. It must be there; if it is not, the store has lost something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub position: BucketPosition,
+    /// This instance has made it, so it knows the device. Otherwise what it wrote was known to the store.
+    pub is_own: bool,
 }
 
 /// What a look asks one bucket for.
@@ -85,7 +93,7 @@ pub struct BucketPoll {
     pub bucket: Bucket,
     pub since: BucketPosition,
     /// What must be there besides.
-    pub expected: Vec<BucketPosition>,
+    pub expected: Vec<Acknowledged>,
 }
 
 impl Default for ChangeTracker {
@@ -106,16 +114,16 @@ impl ChangeTracker {
         self.notified.fill(true);
     }
 
-    /// The store has taken everything up to there.
-    pub fn acknowledge(&mut self, bucket: Bucket, position: BucketPosition) {
+    /// The store has taken everything up to there from a call with that token.
+    pub fn acknowledge(&mut self, bucket: Bucket, position: BucketPosition, token: u64) {
         let acknowledged = &mut self.acknowledged[bucket.index()];
-        if acknowledged.back() == Some(&position) {
+        if acknowledged.back().is_some_and(|newest| newest.position == position) {
             return;
         }
         if acknowledged.len() == ACKNOWLEDGED_MAX {
             acknowledged.pop_front();
         }
-        acknowledged.push_back(position);
+        acknowledged.push_back(Acknowledged { position, is_own: position.token == token });
     }
 
     /// From now on nothing is expected that was acknowledged before: its loss is known, or nothing depends on it.
@@ -130,7 +138,7 @@ impl ChangeTracker {
             let since = since.at(bucket);
             if std::mem::take(&mut self.notified[bucket.index()]) || since != self.newest.at(bucket) {
                 let acknowledged = &mut self.acknowledged[bucket.index()];
-                acknowledged.retain(|position| position.sequence > since.sequence);
+                acknowledged.retain(|acknowledged| acknowledged.position.sequence > since.sequence);
                 let expected = acknowledged.iter().copied().collect();
                 polls.push(BucketPoll { bucket, since, expected });
             }
@@ -198,22 +206,23 @@ mod tests {
         let mut tracker = ChangeTracker::default();
         let bucket = Bucket::from(5);
         for sequence in [4, 3, 3] {
-            tracker.acknowledge(bucket, position(sequence, 1));
+            tracker.acknowledge(bucket, position(sequence, 1), 1);
         }
         let mut read = BucketPositions::of(&ChangeCursor::BEGINNING);
         let expected = |tracker: &mut ChangeTracker, read: &BucketPositions| {
             tracker.note_all_changed();
-            tracker.polls(read).swap_remove(bucket.index()).expected
+            let expected = tracker.polls(read).swap_remove(bucket.index()).expected;
+            expected.into_iter().map(|expected| expected.position).collect::<Vec<_>>()
         };
         assert_eq!(expected(&mut tracker, &read), [position(4, 1), position(3, 1)]);
         read.set(bucket, position(3, 1));
         assert_eq!(expected(&mut tracker, &read), [position(4, 1)]);
         read.set(bucket, position(4, 1));
         assert_eq!(expected(&mut tracker, &read), []);
-        tracker.acknowledge(bucket, position(5, 2));
+        tracker.acknowledge(bucket, position(5, 2), 2);
         tracker.forget_acknowledged();
         assert_eq!(expected(&mut tracker, &read), []);
-        (5..205).for_each(|sequence| tracker.acknowledge(bucket, position(sequence, 1)));
+        (5..205).for_each(|sequence| tracker.acknowledge(bucket, position(sequence, 1), 1));
         let kept = expected(&mut tracker, &read);
         assert_eq!((kept.len(), kept.last()), (ACKNOWLEDGED_MAX, Some(&position(204, 1))));
     }

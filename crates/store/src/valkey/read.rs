@@ -12,7 +12,7 @@ use redis::RedisError;
 use super::buckets::{BUCKETS, Bucket, SEPARATOR, joined, parted};
 use super::connection::Call;
 use super::encoding::{self, Damaged};
-use super::position::{BucketPoll, BucketPosition, BucketPositions};
+use super::position::{Acknowledged, BucketPoll, BucketPosition, BucketPositions};
 use super::{Grid, scripts};
 use crate::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, StoreError, StoredDevice};
 use presence::history::HistoryRow;
@@ -302,8 +302,11 @@ impl Grid {
         let mut call = Call::default();
         call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
         call.argument(poll.since.to_string()).argument(most.to_string());
-        for expected in &poll.expected {
-            call.argument(expected.to_string());
+        let (own, others): (Vec<&Acknowledged>, Vec<_>) =
+            poll.expected.iter().partition(|expected| expected.is_own);
+        call.argument(own.len().to_string());
+        for expected in own.iter().chain(&others) {
+            call.argument(expected.position.to_string());
         }
         let found: Vec<redis::Value> =
             self.connection.run(self.keys.slot(poll.bucket), &scripts::CHANGES, &call).await?;

@@ -168,7 +168,7 @@ impl Grid {
             let position = answer.next().and_then(|position| BucketPosition::parse(&bytes(position)?));
             let position = position.ok_or(WriteError::Damaged)?;
             changed |= position.token == token;
-            self.tracker.lock().acknowledge(bucket, position);
+            self.tracker.lock().acknowledge(bucket, position, token);
             let open: Vec<Value> = answer.collect();
             for pair in open.chunks_exact(2).rev() {
                 let [Value::Int(number), found] = pair else { return Err(WriteError::Damaged) };
@@ -303,7 +303,7 @@ impl Grid {
         call.argument(TOMBSTONES_MAX.div_ceil(BUCKETS).to_string());
         let position: Value = self.connection.run(self.keys.slot(bucket), &scripts::FORGET, &call).await?;
         let position = bytes(position).and_then(|position| BucketPosition::parse(&position));
-        self.tracker.lock().acknowledge(bucket, position.ok_or(WriteError::Damaged)?);
+        self.tracker.lock().acknowledge(bucket, position.ok_or(WriteError::Damaged)?, token);
         self.hand_over(&[bucket]).await;
         Ok(())
     }

@@ -364,6 +364,8 @@ pub fn changes_since_a_cursor_are_complete_and_exact(place: &dyn Place) {
     assert_eq!(changes(&fixture, ChangeCursor::BEGINNING, 10), (vec![], ChangeCursor::BEGINNING));
     let connect = |id: &str, at| device(id, [event(EventKind::Connect, at, at)], 1);
     fixture.put(devices(vec![connect("a", 1), connect("b", 1), connect("c", 1)]));
+    // One that has written something knows it.
+    fixture.reopen();
     let (mut ids, cursor) = changes(&fixture, ChangeCursor::BEGINNING, 2);
     let (rest, cursor) = changes(&fixture, cursor, 2);
     ids.extend(rest);

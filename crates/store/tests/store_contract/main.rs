@@ -84,6 +84,7 @@ fn redis() {
     hold(CONTRACT, &place);
     hold(SHARED, &place);
     redis::tombstones_are_bounded(&place);
+    redis::changes_of_ones_own_do_not_come_back(&place);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What only the store in Valkey and Redis promises.
 
-use presence::UnixSeconds;
-use store::{ForgottenDevice, TOMBSTONES_MAX};
+use presence::{EventKind, UnixSeconds};
+use store::{ForgottenDevice, Store, TOMBSTONES_MAX};
 
-use crate::fixture::{Fixture, name, wait};
+use crate::fixture::{Fixture, device, devices, event, name, wait};
 use crate::places::Redis;
 
 /// The devices are spread over so many buckets, each with tombstones of its own.
@@ -34,4 +34,31 @@ pub fn tombstones_are_bounded(place: &Redis) {
     for newest in ["last", &format!("old-{}", 2 * at_least - 2)] {
         assert_eq!(ask(&["HEXISTS", bucket, newest]), 1, "{newest}");
     }
+}
+
+/// A writer knows what it has written. Others need it, and the writer what others made of the same device.
+pub fn changes_of_ones_own_do_not_come_back(place: &Redis) {
+    let fixture = Fixture::new(place);
+    let other = fixture.another();
+    let start = wait(other.cursor()).unwrap();
+    let connect = |id: &str, at| devices(vec![device(id, [event(EventKind::Connect, at, at)], 1)]);
+    let put = |store: &dyn Store, id, at| wait(store.upsert(connect(id, at).into())).unwrap();
+    let ids = |store: &dyn Store| {
+        let changes = wait(store.changes(start.clone(), 1_000)).unwrap();
+        assert!(changes.is_all);
+        let mut ids: Vec<String> = changes.devices.into_iter().map(|one| one.name.id.into()).collect();
+        ids.sort();
+        (ids, changes.forgotten.len())
+    };
+    put(fixture.store(), "a", 1);
+    put(fixture.store(), "b", 1);
+    put(&*other, "b", 2);
+    put(&*other, "c", 2);
+    put(fixture.store(), "c", 3);
+    assert_eq!(ids(fixture.store()), (["b", "c"].map(str::to_owned).to_vec(), 0));
+    assert_eq!(ids(&*other), (["a", "b", "c"].map(str::to_owned).to_vec(), 0));
+    // It has come back since.
+    wait(fixture.store().forget(ForgottenDevice { name: name("a"), at: UnixSeconds(0) })).unwrap();
+    put(fixture.store(), "a", 4);
+    assert_eq!(ids(fixture.store()), (["a", "b", "c"].map(str::to_owned).to_vec(), 1));
 }
