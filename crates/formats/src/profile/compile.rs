@@ -13,6 +13,7 @@ use super::template::{Affixes, Level, Template};
 use super::text::{Split, Text};
 use super::values::{Meaning, Value, Values};
 use super::{Parent, Profile, ProfileTimes, ReasonWord, Words};
+use crate::catalog::IOT_PLATFORM;
 use crate::{Cause, EventKind};
 
 /// Among the reasons of a cause: any that no list names, or none.
@@ -105,6 +106,11 @@ impl<'t> Compiler<'t> {
             let problem = format!(
                 "`{name}` is no name: at most {NAME_MAX_BYTES} letters, digits, `-`, `_` and `.` were expected"
             );
+            return Err(self.error("name", self.table.name.span(), problem));
+        }
+        if *name == IOT_PLATFORM {
+            let problem =
+                format!("`{IOT_PLATFORM}` is the name of the platform's own messages: take another one");
             return Err(self.error("name", self.table.name.span(), problem));
         }
         Ok(())

@@ -255,6 +255,26 @@ fn faults_name_profile_key_and_line() {
 }
 
 #[test]
+fn a_name_is_a_word_that_is_not_the_platforms() {
+    let faults = ["", "a b", "a/b", "iot-platform"];
+    let (words, longest) = (["a", "tasmota", "A-1_b.c", "iot-platform2"], "n".repeat(64));
+    for (name, is_fault) in faults
+        .into_iter()
+        .map(|name| (name, true))
+        .chain(words.into_iter().chain([longest.as_str()]).map(|name| (name, false)))
+    {
+        let text = format!(
+            "[[profile]]\nname = \"{name}\"\ntopic = \"a/{{id}}\"\ntype = \"t\"\nconnected = [\"1\"]\n"
+        );
+        let error = parse(&text).err();
+        assert_eq!(error.is_some(), is_fault, "{name}");
+        if let Some(error) = error {
+            assert_eq!((error.line(&text), error.key), (Some(2), Some("name")), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
 fn profiles_that_share_a_topic_are_refused_unless_one_makes_an_exception() {
     let profile = |name: &str, topic: &str, more: &str| {
         format!(
