@@ -13,9 +13,6 @@ use super::port::Port;
 use super::private_ca::PrivateCa;
 use super::{PATIENCE, poll};
 
-/// How often a start is tried: what is left of a server that was killed takes a moment to go.
-const START_TRIES: usize = 50;
-
 /// Waits for the word by which to end the server; without one, because the one to say it has gone, it ends it at once and
 /// removes its directory. If the server ends by itself, so does this.
 const KEEPER: &str = r#"
@@ -139,8 +136,9 @@ impl PostgresServer {
     /// Starts the server on the same port, and waits until it takes connections.
     pub fn start_again(&mut self) {
         assert!(self.keeper.is_none(), "the server is stopped before it is started again");
-        let started = (0..START_TRIES).any(|_| self.try_start());
-        assert!(started, "postgres did not start; its log:\n{}", self.log());
+        // What is left of a server that was killed takes a moment to go, seconds on a busy machine.
+        let started = poll(PATIENCE, || self.try_start().then_some(()));
+        assert!(started.is_some(), "postgres did not start; its log:\n{}", self.log());
     }
 
     /// Asks the server to end, which breaks every connection.
