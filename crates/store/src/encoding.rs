@@ -5,21 +5,21 @@ use presence::payload::Payload;
 use presence::{DeviceState, EventKind, Moment, PresenceEvent, Status};
 
 /// What is kept of a state beside the columns of its deciding event.
-pub struct Parts {
+pub struct Parts<'a> {
     pub connected: bool,
-    pub deciding: PresenceEvent,
+    pub deciding: &'a PresenceEvent,
     /// The other events, one after the other; `None` if there are none.
     pub others: Option<Vec<u8>>,
 }
 
-impl Parts {
+impl<'a> Parts<'a> {
     /// `None`: the state is of no event.
-    pub fn of(state: &DeviceState) -> Option<Self> {
+    pub fn of(state: &'a DeviceState) -> Option<Self> {
         let resolved = state.resolve()?;
-        let deciding = resolved.event.clone();
+        let deciding = resolved.event;
         let mut others = Vec::new();
         if state.holds_more_than_one() {
-            for other in state.clone().into_events().filter(|other| *other != deciding) {
+            for other in state.clone().into_events().filter(|other| other != deciding) {
                 put(&mut others, &other);
             }
         }

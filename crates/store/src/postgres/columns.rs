@@ -77,7 +77,7 @@ pub struct DeviceColumns<'a> {
 impl<'a> DeviceColumns<'a> {
     pub fn push(&mut self, (device_type, id): (&'a str, &'a str), said: &DeviceUpdate) {
         let Some(parts) = Parts::of(&said.state) else { return };
-        let deciding = &parts.deciding;
+        let deciding = parts.deciding;
         let unpacked = deciding.payload.document();
         let (address, reason) = match held::summary(&unpacked) {
             Some(summary) => (text(&summary.address), text(&summary.reason)),

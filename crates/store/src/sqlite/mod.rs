@@ -2,6 +2,7 @@
 
 mod encoding;
 mod file;
+mod merge;
 mod prune;
 mod read;
 mod schema;

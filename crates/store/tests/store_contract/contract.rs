@@ -40,6 +40,7 @@ pub const CONTRACT: &[Promise] = promises![
     history_is_paged_newest_first_and_ends_at_the_limit,
     a_repeated_event_is_stored_once_and_one_that_changes_nothing_is_stored_too,
     a_failed_login_of_a_known_device_is_stored_and_changes_no_state,
+    known_devices_and_new_ones_in_one_batch_are_told_apart,
     pruning_drops_only_events_received_before_the_time,
     the_retention_time_is_stored_and_may_be_set_back,
     events_that_were_too_old_for_a_moment_are_shown_again_unless_they_were_deleted,
@@ -434,6 +435,30 @@ pub fn a_failed_login_of_a_known_device_is_stored_and_changes_no_state(place: &d
     let all = fixture.all();
     let resolved = all[&name("known")].0.resolve().unwrap();
     assert_eq!((all.len(), resolved.event.kind), (1, EventKind::Connect), "{place:?}");
+    // Behind one that is new.
+    let later = |id| history_event(id, event(EventKind::FailedLogin, 6, 6), 2);
+    fixture.put(events(vec![
+        history_event("a", event(EventKind::Connect, 2, 2), 2),
+        later("known"),
+        later("unknown"),
+    ]));
+    assert_eq!(fixture.history("known", None, 10).len(), 3, "{place:?}");
+    assert!(fixture.history("unknown", None, 10).is_empty(), "{place:?}");
+    assert_eq!(fixture.all().len(), 2, "{place:?}");
+}
+
+pub fn known_devices_and_new_ones_in_one_batch_are_told_apart(place: &dyn Place) {
+    let fixture = Fixture::new(place);
+    let connect = |id: &str, at| device(id, [event(EventKind::Connect, at, at)], 1);
+    fixture.put(devices(["b", "d", "e"].map(|id| connect(id, 5)).to_vec()));
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    // Older than what is there, and then newer.
+    for (at, kept) in [(1, [1, 5, 1, 5, 5, 1]), (9, [9; 6])] {
+        fixture.put(devices(ids.map(|id| connect(id, at)).to_vec()));
+        let all = fixture.all();
+        let times = ids.map(|id| all[&name(id)].0.resolve().unwrap().event.time.nanos().unwrap());
+        assert_eq!(times, kept, "{place:?}");
+    }
 }
 
 pub fn pruning_drops_only_events_received_before_the_time(place: &dyn Place) {
