@@ -252,9 +252,17 @@ pub trait Store: ReadDevices + ReadHistory + KeepSeries {
     /// Gives every device once, in any order.
     fn load(&self, sink: Arc<dyn LoadSink>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// What changed after the cursor, at most about so many devices; oldest change first where all changes are in one order. What
-    /// this store has written itself may be left out.
+    /// What changed after the cursor, at most about so many devices; oldest change first where all changes are in one order.
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>>;
+
+    /// The same, for one who knows what this store has written itself: that may be left out.
+    fn changes_of_others(
+        &self,
+        since: ChangeCursor,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        self.changes(since, limit)
+    }
 
     /// The position of the newest change: a caller that then loads everything has missed nothing up to there.
     fn cursor(&self) -> BoxFuture<'_, Result<ChangeCursor, StoreError>>;

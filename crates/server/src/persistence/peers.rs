@@ -110,7 +110,7 @@ impl Peers {
     /// Reads everything that has changed since the cursor.
     async fn catch_up(&self, cursor: &mut ChangeCursor) -> Result<(), PollError> {
         loop {
-            let changes = match bounded(self.store.changes(cursor.clone(), PAGE)).await {
+            let changes = match bounded(self.store.changes_of_others(cursor.clone(), PAGE)).await {
                 Err(PollError::Failed(StoreError::Gap(why))) => {
                     tracing::warn!(why, "changes of other instances were missed: everything is read again");
                     *cursor = self.read_again().await?;

@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep_until};
 use self::buckets::{Bucket, BucketKeys};
 use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
+use self::read::Own;
 use super::settings::{Address, StoreServer};
 use super::{
     Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
@@ -266,7 +267,18 @@ impl Store for ValkeyStore {
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
             self.begin_poll();
-            Ok(self.grid.changes(&since, limit).await?)
+            Ok(self.grid.changes(&since, limit, Own::IsTold).await?)
+        })
+    }
+
+    fn changes_of_others(
+        &self,
+        since: ChangeCursor,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Changes, StoreError>> {
+        Box::pin(async move {
+            self.begin_poll();
+            Ok(self.grid.changes(&since, limit, Own::IsLeftOut).await?)
         })
     }
 

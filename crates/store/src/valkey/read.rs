@@ -96,6 +96,14 @@ struct BucketPart {
     polled_at: Option<Vec<u8>>,
 }
 
+/// What to do with changes that this instance has made itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    IsTold,
+    /// The caller knows them.
+    IsLeftOut,
+}
+
 /// What changed in one bucket.
 struct BucketChanges {
     reached: BucketPosition,
@@ -262,7 +270,12 @@ impl Grid {
         Ok(best.into_sorted_vec().into_iter().map(|one| one.device).collect())
     }
 
-    pub async fn changes(&self, since: &ChangeCursor, limit: usize) -> Result<Changes, BucketReadError> {
+    pub async fn changes(
+        &self,
+        since: &ChangeCursor,
+        limit: usize,
+        own: Own,
+    ) -> Result<Changes, BucketReadError> {
         let mut positions = BucketPositions::of(since);
         let polls = self.tracker.lock().polls(&positions);
         let limit = limit.clamp(1, PAGE_MAX);
@@ -273,7 +286,7 @@ impl Grid {
             let left = limit - found.len();
             let some = &polls[at..polls.len().min(at + left)];
             let most = (left / some.len()).max(1);
-            let answers = try_join_all(some.iter().map(|poll| self.poll(poll, most))).await;
+            let answers = try_join_all(some.iter().map(|poll| self.poll(poll, most, own))).await;
             let answers = match answers {
                 Ok(answers) => answers,
                 Err(error) => {
@@ -298,14 +311,14 @@ impl Grid {
         Ok(Changes { forgotten, devices: found, cursor: positions.cursor(), is_all })
     }
 
-    async fn poll(&self, poll: &BucketPoll, most: usize) -> Result<BucketChanges, BucketReadError> {
+    async fn poll(&self, poll: &BucketPoll, most: usize, own: Own) -> Result<BucketChanges, BucketReadError> {
         let mut call = Call::default();
         call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
         call.argument(poll.since.to_string()).argument(most.to_string());
-        let (own, others): (Vec<&Acknowledged>, Vec<_>) =
-            poll.expected.iter().partition(|expected| expected.is_own);
-        call.argument(own.len().to_string());
-        for expected in own.iter().chain(&others) {
+        let is_left_out = |expected: &&Acknowledged| expected.is_own && own == Own::IsLeftOut;
+        let (left_out, others): (Vec<&Acknowledged>, Vec<_>) = poll.expected.iter().partition(is_left_out);
+        call.argument(left_out.len().to_string());
+        for expected in left_out.iter().chain(&others) {
             call.argument(expected.position.to_string());
         }
         let found: Vec<redis::Value> =

@@ -44,7 +44,7 @@ pub fn changes_of_ones_own_do_not_come_back(place: &Redis) {
     let connect = |id: &str, at| devices(vec![device(id, [event(EventKind::Connect, at, at)], 1)]);
     let put = |store: &dyn Store, id, at| wait(store.upsert(connect(id, at).into())).unwrap();
     let ids = |store: &dyn Store| {
-        let changes = wait(store.changes(start.clone(), 1_000)).unwrap();
+        let changes = wait(store.changes_of_others(start.clone(), 1_000)).unwrap();
         assert!(changes.is_all);
         let mut ids: Vec<String> = changes.devices.into_iter().map(|one| one.name.id.into()).collect();
         ids.sort();
@@ -56,6 +56,8 @@ pub fn changes_of_ones_own_do_not_come_back(place: &Redis) {
     put(&*other, "c", 2);
     put(fixture.store(), "c", 3);
     assert_eq!(ids(fixture.store()), (["b", "c"].map(str::to_owned).to_vec(), 0));
+    // Webhooks continue from where another instance was, and ask for everything.
+    assert_eq!(wait(fixture.store().changes(start.clone(), 1_000)).unwrap().devices.len(), 3);
     assert_eq!(ids(&*other), (["a", "b", "c"].map(str::to_owned).to_vec(), 0));
     // It has come back since.
     wait(fixture.store().forget(ForgottenDevice { name: name("a"), at: UnixSeconds(0) })).unwrap();
