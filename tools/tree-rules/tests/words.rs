@@ -20,15 +20,13 @@ const fn replaced(word: &'static str, instead: &'static str) -> Replaced {
     Replaced { word, instead, allowed: &[] }
 }
 
+/// Where statements of SQL are named.
+const SQL: &[&str] = &["crates/store/src/postgres/", "crates/store/src/sqlite/merge.rs"];
+
 /// Parts of identifiers, as `heard` is of `heard_at` and `Told` of `DevicesTold`.
 const IN_NAMES: &[Replaced] = &[
-    Replaced {
-        word: "statement",
-        instead: "presence event",
-        // Statements of SQL.
-        allowed: &["crates/store/src/postgres/"],
-    },
-    Replaced { word: "statements", instead: "presence events", allowed: &["crates/store/src/postgres/"] },
+    Replaced { word: "statement", instead: "presence event", allowed: SQL },
+    Replaced { word: "statements", instead: "presence events", allowed: SQL },
     replaced("belief", "device state"),
     replaced("beliefs", "device states"),
     replaced("verdict", "resolved status"),

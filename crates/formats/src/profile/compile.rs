@@ -13,8 +13,7 @@ use super::template::{Affixes, Level, Template};
 use super::text::{Split, Text};
 use super::values::{Meaning, Value, Values};
 use super::{Parent, Profile, ProfileTimes, ReasonWord, Words};
-use crate::catalog::IOT_PLATFORM;
-use crate::{Cause, EventKind};
+use crate::{Cause, EventKind, catalog::IOT_PLATFORM};
 
 /// Among the reasons of a cause: any that no list names, or none.
 const OTHER_REASON: &str = "(other)";

@@ -201,7 +201,7 @@ impl<'t> Merging<'t> {
         }))
     }
 
-    /// Whether the same statement is among the newest events of the device.
+    /// Whether the same event is among the newest ones of the device.
     fn is_repeated(
         &mut self,
         newest: Option<u64>,

@@ -267,7 +267,7 @@ impl Store for ValkeyStore {
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
             self.begin_poll();
-            Ok(self.grid.changes(&since, limit, Own::IsTold).await?)
+            Ok(self.grid.changes(&since, limit, Own::Included).await?)
         })
     }
 
@@ -278,7 +278,7 @@ impl Store for ValkeyStore {
     ) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
             self.begin_poll();
-            Ok(self.grid.changes(&since, limit, Own::IsLeftOut).await?)
+            Ok(self.grid.changes(&since, limit, Own::LeftOut).await?)
         })
     }
 

@@ -99,9 +99,9 @@ struct BucketPart {
 /// What to do with changes that this instance has made itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Own {
-    IsTold,
+    Included,
     /// The caller knows them.
-    IsLeftOut,
+    LeftOut,
 }
 
 /// What changed in one bucket.
@@ -315,7 +315,7 @@ impl Grid {
         let mut call = Call::default();
         call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
         call.argument(poll.since.to_string()).argument(most.to_string());
-        let is_left_out = |expected: &&Acknowledged| expected.is_own && own == Own::IsLeftOut;
+        let is_left_out = |expected: &&Acknowledged| expected.is_own && own == Own::LeftOut;
         let (left_out, others): (Vec<&Acknowledged>, Vec<_>) = poll.expected.iter().partition(is_left_out);
         call.argument(left_out.len().to_string());
         for expected in left_out.iter().chain(&others) {

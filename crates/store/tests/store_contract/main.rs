@@ -10,6 +10,7 @@ mod events;
 mod failover;
 mod fixture;
 mod forget;
+mod history;
 mod places;
 mod postgres;
 mod postgres_events;
