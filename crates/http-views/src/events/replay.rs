@@ -132,9 +132,9 @@ impl HistoryReplay {
             let name = device.name.clone();
             let changes = match device.finish(next.remove(&name)) {
                 LastWord::Held(changes) => changes,
-                LastWord::Today(shown) => {
+                LastWord::Today(previous) => {
                     let now = context.map.read(name.device(), Snapshot::of).into_iter();
-                    now.map(|device| PastChange { device, previous: Some(shown) }).collect()
+                    now.map(|device| PastChange { device, previous }).collect()
                 }
                 LastWord::Nothing => Vec::new(),
             };

@@ -10,7 +10,8 @@
 //!   history is over. Then it is shown if the changes that follow begin with the status that it led to, and dropped
 //!   otherwise ([`PastDevice::finish`]).
 //!
-//! And if what was shown last of a device is not today's status, although nothing follows, today's state is shown.
+//! And if what was shown last of a device is not today's status, although nothing follows, today's state is shown. That may be a removal that
+//! the client is shown once more: what came after it, it has seen before.
 //!
 //! While an event is held back, ids are of the place before it: a client that comes back with one misses nothing.
 
@@ -58,10 +59,18 @@ pub struct PastStates {
 #[derive(Debug, Default)]
 struct PastState {
     state: DeviceState,
-    /// The status that the client was shown last.
-    shown: Option<Status>,
+    shown: LastShown,
     /// In their order.
     held: Vec<HeldChange>,
+}
+
+/// What the client was shown last of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LastShown {
+    #[default]
+    Nothing,
+    Status(Status),
+    Removal,
 }
 
 #[derive(Debug)]
@@ -125,7 +134,10 @@ impl PastStates {
     /// Notes that the client is shown a change that is in no history. What it is shown of the history may be older.
     pub fn note_unlogged(&mut self, change: &Change) {
         let past = self.devices.entry(DeviceName::of(change.snapshot.device())).or_default();
-        past.shown = change.removal.is_none().then_some(change.snapshot.status);
+        past.shown = match change.removal {
+            Some(_) => LastShown::Removal,
+            None => LastShown::Status(change.snapshot.status),
+        };
     }
 
     /// Takes the next event of the history; returns what is shown now.
@@ -154,7 +166,7 @@ impl PastStates {
             self.held_after.insert(self.held, self.place.before);
             return Vec::new();
         }
-        past.shown = Some(status);
+        past.shown = LastShown::Status(status);
         let held = past.held.drain(..).map(|held| {
             self.held_after.remove(&held.number);
             held.change
@@ -187,8 +199,8 @@ pub struct PastDevice {
 pub enum LastWord {
     /// What was held back.
     Held(Vec<PastChange>),
-    /// The state of today, after that status.
-    Today(Status),
+    /// The state of today, after that status; `None`: after a removal.
+    Today(Option<Status>),
     Nothing,
 }
 
@@ -196,8 +208,12 @@ impl PastDevice {
     /// Whether there is more to say of it: something is held back, or the client was last shown another status than today's.
     pub fn is_open(&self, now: &impl CurrentStates) -> bool {
         let today = now.look_at(self.name.device(), status_of).flatten();
-        !self.past.held.is_empty()
-            || (today.is_some() && self.past.shown.is_some() && self.past.shown != today)
+        let is_another = |today| match self.past.shown {
+            LastShown::Nothing => false,
+            LastShown::Status(shown) => shown != today,
+            LastShown::Removal => true,
+        };
+        !self.past.held.is_empty() || today.is_some_and(is_another)
     }
 
     /// What is shown of it, if the next change that follows the history began with that status.
@@ -208,7 +224,11 @@ impl PastDevice {
                 LastWord::Held(past.held.into_iter().map(|held| held.change).collect())
             }
             Some(_) => LastWord::Nothing,
-            None => past.shown.map_or(LastWord::Nothing, LastWord::Today),
+            None => match past.shown {
+                LastShown::Nothing => LastWord::Nothing,
+                LastShown::Status(shown) => LastWord::Today(Some(shown)),
+                LastShown::Removal => LastWord::Today(None),
+            },
         }
     }
 }

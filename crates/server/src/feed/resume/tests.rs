@@ -6,7 +6,7 @@ mod model;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use self::model::{CLIENTS, ChangeKind, Client, DeviceChange, World, step};
+use self::model::{CLIENTS, ChangeKind, Client, DeviceChange, Step, World, step};
 use super::*;
 use presence::Status;
 
@@ -32,6 +32,32 @@ proptest! {
             prop_assert_eq!(states, &world.registry.statuses(), "client {}", client);
         }
     }
+}
+
+/// A client that has seen a device come back after its removal, and breaks off before the replay is over, is shown the removal once
+/// more, and that the device is back.
+#[test]
+fn a_removal_that_is_shown_again_is_not_the_last_word() {
+    let mut world = World::new();
+    for step in [
+        Step::Change(0),
+        Step::Flush { all: true },
+        Step::Populate,
+        Step::Read(0),
+        Step::Restart,
+        Step::Forget(0),
+        Step::Change(0),
+        Step::Flush { all: true },
+        Step::Read(0),
+        Step::Read(0),
+        Step::Read(0),
+        Step::Disconnect(0),
+    ] {
+        world.step(step);
+    }
+    assert_eq!(world.clients[0].states, world.registry.statuses());
+    (0..STEPS_TO_THE_END).for_each(|_| world.read(0));
+    assert_eq!(world.clients[0].states, world.registry.statuses());
 }
 
 #[test]
