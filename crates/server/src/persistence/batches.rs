@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::writer::{Writer, stored};
 use store::{Batch, ChangeCursor, StoredDevice};
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// Devices, and as many events, in one batch: some thirty milliseconds of an embedded store, so that what changes meanwhile
 /// waits no longer than the flush interval.
@@ -86,8 +86,8 @@ impl Writer {
         let based_on = self.registry.forget_cursor.lock();
         let taken = self.take_devices(based_on.clone());
         // After the devices: those that led to what they are now are in the queue. Those that came meanwhile are few: what comes
-        // while the devices are taken is what one thread decodes in some milliseconds.
-        let mut events = self.events.take(usize::MAX, usize::MAX);
+        // while the devices are taken is what one thread decodes in some milliseconds. What comes from now on is left.
+        let mut events = self.events.take(self.events.len(), usize::MAX);
         drop(based_on);
         self.maintenance.date(&mut events);
         let events_lost = self.are_events_lost(&taken);
@@ -154,12 +154,12 @@ impl WrittenBatch {
     }
 
     /// To free the memory of thousands of messages, which other threads have allocated, takes about a millisecond, in which others
-    /// have their turns. So whoever waits for what is written is told before.
+    /// have their turns. So those who wait for what is written are told before.
     pub fn drop_in_turns(self) {
         fn drop_few<T>(mut items: Vec<T>) {
             while !items.is_empty() {
                 items.truncate(items.len().saturating_sub(DROPPED_AT_ONCE));
-                give_way(Share::Equal);
+                give_way();
             }
         }
         // Where the store has a part still, the store drops it.
