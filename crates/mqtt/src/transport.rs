@@ -31,9 +31,9 @@ const READ_MIN_BYTES: usize = READ_BYTES / 16;
 /// The receive buffer that rides out a pause of the reader at full replay speed (a broker sends about 100 MB/s).
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
-/// When nothing has come for this long, the broker is told at once what has come. It may hold back a last packet until it knows (Nagle's
-/// algorithm, which mosquitto uses unless told otherwise), and the kernel tells it up to 40 ms later. Telling it after each read
-/// instead would cut a replay into small segments.
+/// When nothing has come for this long, the delayed acknowledgement of TCP is sent. A broker that uses Nagle's algorithm, as mosquitto does unless
+/// told otherwise, holds back its last packet until then, up to 40 ms. An acknowledgement after each read instead would cut a replay into
+/// small segments.
 const QUIET_BEFORE_ACK: Duration = Duration::from_millis(1);
 
 /// Why no connection could be made.
@@ -205,6 +205,10 @@ impl Dialer {
 impl Link {
     /// Appends what has arrived to `buffer`; 0: the broker closed the connection. Safe to cancel.
     pub async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        // Other systems are not asked for it.
+        if cfg!(not(target_os = "linux")) {
+            return self.read_some(buffer).await;
+        }
         if let Ok(read) = timeout(QUIET_BEFORE_ACK, self.read_some(buffer)).await {
             return read;
         }

@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use presence::history::HistoryEvent;
 use presence::{Device, EventKind, PresenceEvent, UnixSeconds};
 use store::ForgottenDevices;
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// Events that may wait for the store. Beyond it the oldest are dropped and counted: a store that is away must not take the
 /// memory, and the status itself waits elsewhere.
@@ -78,7 +78,7 @@ impl EventQueue {
             if taken.len() == before {
                 break;
             }
-            give_way(Share::Equal);
+            give_way();
         }
         taken
     }

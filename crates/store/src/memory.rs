@@ -16,7 +16,7 @@ use super::{
 use presence::history::{EventPage, HistoryEvent, HistoryPosition, HistoryRow, StoredEvent};
 use presence::query::{Page, Scan, Total};
 use presence::{DeviceName, DeviceState, EventKind, Status, UnixSeconds};
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// What is merged under one lock, a tenth of a millisecond or so. It is done on a thread that also serves clients, which have their
 /// turn in between.
@@ -66,7 +66,7 @@ impl MemoryStore {
     fn merge(&self, batch: &Batch) {
         for devices in batch.devices.chunks(MERGED_AT_ONCE) {
             self.merge_devices(devices);
-            give_way(Share::Equal);
+            give_way();
         }
         if batch.events_lost {
             // It takes a place in the order, so that whoever has read up to here is told.
@@ -76,7 +76,7 @@ impl MemoryStore {
         }
         for events in batch.events.chunks(MERGED_AT_ONCE) {
             self.add_events(events);
-            give_way(Share::Equal);
+            give_way();
         }
     }
 

@@ -25,7 +25,7 @@ use crate::rotation::SecretRotation;
 use crate::settings::{EndpointSettings, Format};
 use crate::signature::signatures;
 use system::tls::ConnectorSource;
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 use system::{clock, tls};
 
 /// From the name of the host to the end of the TLS handshake.
@@ -90,7 +90,7 @@ impl Client {
         connection: &mut Option<OpenConnection>,
         message: &WebhookMessage,
     ) -> Result<u16, Failure> {
-        give_way(Share::Small);
+        give_way();
         if let Some(open) = connection.take().filter(|open| !open.sender.is_closed()) {
             match self.send(open, message).await {
                 // The endpoint may have closed it, as it had been idle: that is no failure.

@@ -18,7 +18,7 @@ use crate::progress::EndpointProgress;
 use crate::service::Webhooks;
 use crate::settings::{BATCH_MAX, EndpointSettings, EventType};
 use crate::states::{DeviceStates, StateChange};
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// Events that are read at once. What they make is in memory until the endpoint has taken all of it: four megabytes at most, as
 /// a device is shown in less than 8 KiB.
@@ -188,7 +188,7 @@ impl<'a> LogReader<'a> {
         let has_more = page.may_have_more;
         let mut changes = Vec::new();
         for entry in &page.entries {
-            give_way(Share::Small);
+            give_way();
             self.read(entry, before, &mut changes).await;
         }
         if self.sent_up_to.is_some_and(|number| self.position.number >= number) {

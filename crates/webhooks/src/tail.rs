@@ -12,7 +12,7 @@ use crate::log::{ChangeLog, LogEntry, LogPage};
 use crate::reader::PAGE_EVENTS;
 use crate::service::Webhooks;
 use crate::states::{DeviceStates, StateChange};
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// Events that are remembered with what they have changed, some 600 bytes each; one page more where the store reads whole
 /// transactions. An endpoint that is further behind reads the store for itself.
@@ -100,7 +100,7 @@ impl Webhooks {
         let mut events = Vec::with_capacity(page.entries.len());
         for entry in &page.entries {
             let LogEntry::Event(event) = entry else { continue };
-            give_way(Share::Small);
+            give_way();
             let changes = self.changes_of(event, &mut tail.states).await;
             let (number, received_at) = (entry.number(), entry.received_at());
             events.push(Arc::new(ReadEvent { number, received_at, changes }));

@@ -24,7 +24,7 @@ use crate::rotation::SecretRotation;
 use crate::service::{StoredEndpoint, Webhooks};
 use crate::settings::{EndpointSettings, Mode};
 use system::backoff::Backoff;
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// The worker reads the history this often even without a notification that it has grown.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -214,7 +214,7 @@ impl<'a> Worker<'a> {
             }
         };
         for change in changes {
-            give_way(Share::Small);
+            give_way();
             self.outbox.add(QueuedMessage::new(self.all.message_of(self.endpoint, &change), Some(change)));
         }
         let has_sent = !self.outbox.is_empty();

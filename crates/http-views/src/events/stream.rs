@@ -25,7 +25,7 @@ use presence::settle::IfConnected;
 use server::feed::resume::{GapReason, Resumption, StreamPosition};
 use server::feed::{Behind, Change, ChangeBatch, ChangeReader, SHOWN_AT_ONCE};
 use server::registry::Snapshot;
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// A stream says at least this often that it is alive: shorter than the half minute after which common proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -145,11 +145,11 @@ impl OpenStream {
                 Stage::End => return None,
             };
             if let Some(block) = sent.filter(|block| !block.is_empty()) {
-                give_way(Share::Equal);
+                give_way();
                 return Some(block);
             }
             // Steps that show nothing follow one another here, and other connections are served in between.
-            give_way(Share::Equal);
+            give_way();
             yield_now().await;
         }
     }

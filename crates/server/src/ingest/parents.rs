@@ -10,7 +10,7 @@ use formats::DeviceName as FormatName;
 use formats::catalog::IOT_PLATFORM;
 use formats::order::{Held, ParentRule};
 use presence::Device;
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 impl Ingest {
     /// Finds the families of what a store has kept, and shows again those that a stop has left half done. Starts the clocks.
@@ -63,7 +63,7 @@ impl Ingest {
         let held_parent = held_parent.as_ref().map(DeviceDocument::of);
         let parent_state = held_parent.as_ref().map(DeviceDocument::own);
         for child in children {
-            give_way(Share::Equal);
+            give_way();
             if self.show_again(child.device(), parent.device(), parent_state.as_ref()) == IsChild::No {
                 self.families.drop_child(&child, &parent);
             }

@@ -1,4 +1,4 @@
-//! Which of many like events are logged: at most one a minute of each source, with the number of those that were not.
+//! Which of many like events are logged: at most one a minute of each source and kind, with the number of those that were not.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@
 //! other instances -> Store -notification, changes since the cursor-> peers -> backlog -> ingest -> registry
 //! ```
 //!
-//! What this instance wrote comes back, too, and changes nothing. A device that is read from the store does not become dirty,
+//! What this instance wrote may come back, too, and changes nothing. A device that is read from the store does not become dirty,
 //! so no update goes round in circles.
 
 #[cfg(test)]

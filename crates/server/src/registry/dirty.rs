@@ -18,7 +18,7 @@ use super::walk::next_range;
 use super::{Applied, Arrival, DeviceRegistry, LockedDevice, Provenance, Reception, Record};
 use crate::freshness::RoundNumber;
 use presence::{Device, DeviceState, EventKind, PresenceEvent, Status, UnixSeconds};
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 
 /// Records that are visited under one lock of a shard, so that a reader waits for some ten microseconds at most.
 const TAKE_AT_ONCE: usize = 64;
@@ -125,7 +125,7 @@ impl DeviceRegistry {
                     }
                 }
                 drop(records);
-                give_way(Share::Equal);
+                give_way();
             }
         }
         is_all

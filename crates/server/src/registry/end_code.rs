@@ -57,7 +57,7 @@ impl EndCode {
 pub(super) struct ArrivingMessage {
     session: Moment,
     time: Moment,
-    /// If the event ends a session.
+    /// Means something only if the event ends a session.
     pub end_code: EndCode,
     pub address: Option<Ipv4Addr>,
 }

@@ -73,12 +73,12 @@ impl LockedDevice<'_> {
         arrival: Arrival,
         then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
-        let registry = self.registry;
+        let (registry, address_and_cause) = (self.registry, self.address_and_cause.take());
         if event.kind == EventKind::FailedLogin {
             return Applied::Known;
         }
         let is_live = arrival.provenance == Provenance::Live;
-        let message = match self.address_and_cause.take() {
+        let message = match address_and_cause {
             Some(address_and_cause) => Some(ArrivingMessage::telling(&event, address_and_cause)),
             // The cause is counted, too.
             None if is_live && event.kind.ends_session() => Some(ArrivingMessage::of(&event)),

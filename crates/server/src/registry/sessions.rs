@@ -29,7 +29,7 @@ pub(super) struct SessionEvent<'a> {
 }
 
 impl<'a> SessionEvent<'a> {
-    /// `message`: what its message says, if it ends a session.
+    /// `message`: what its message says, known at least if it ends a session.
     pub fn of(event: &PresenceEvent, message: Option<&ArrivingMessage>, sources: &'a Sources) -> Self {
         let end = message.filter(|_| event.kind.ends_session());
         let cause = end.map_or(Cause::place(None), |end| end.end_code.cause());

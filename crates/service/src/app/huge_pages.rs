@@ -1,4 +1,4 @@
-//! Huge pages hold the devices, so that lookups take less time, but are too slow to come by while lookups wait.
+//! Huge pages hold the devices, so that lookups take less time; but while the kernel clears one for a thread, lookups wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Gets no more of them once the devices have been found: from then on memory grows slowly.
+/// Has the kernel give the process no more of them once the devices have been found: from then on memory mostly grows slowly. It lasts until
+/// the next start, so a fleet that is found later has small pages until then.
 pub(super) async fn end_once_populated(health: Arc<Health>, shutdown: CancellationToken) {
     let populated = async {
         while !health.populated() {

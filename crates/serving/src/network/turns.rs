@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
-use system::turn::{Share, give_way};
+use system::turn::give_way;
 use tokio::task::yield_now;
 
 /// What is sent before the others have their turn: the kernel takes some ten microseconds for it.
@@ -36,7 +36,7 @@ impl HttpBody for BodyInTurns {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.sent_in_turn >= PART_MAX_BYTES {
             self.sent_in_turn = 0;
-            give_way(Share::Equal);
+            give_way();
             // Polled once, it has the runtime wake this task after the other tasks and after a look at the sockets.
             let _pending = pin!(yield_now()).poll(cx);
             return Poll::Pending;
