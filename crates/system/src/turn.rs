@@ -34,8 +34,8 @@ impl Turn {
     }
 }
 
-/// Between two pieces of work: if the thread's turn is over, those come first that wait for the processor. Where others always want it, the
-/// thread gets a ninth at least.
+/// To be called between two pieces of work: if the thread's turn is over, it lets the threads run that wait for the processor. Where others
+/// always want the processor, the thread gets a ninth of it at least.
 pub fn give_way() {
     let now = Instant::now();
     let waited = match Turn::of(TURN_ENDS.get(), now) {

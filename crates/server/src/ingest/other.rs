@@ -257,7 +257,12 @@ impl Ingest {
             return Applied::Known;
         };
         let event = core_event(&shown.key, payload);
-        let applied = self.apply_event(locked.telling(address_and_cause), event, context.arrival, recording);
+        let applied = self.apply_event(
+            locked.with_address_and_cause(address_and_cause),
+            event,
+            context.arrival,
+            recording,
+        );
         if applied != Applied::Known {
             self.families.parent_changed(device);
         }

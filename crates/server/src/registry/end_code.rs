@@ -70,7 +70,7 @@ impl ArrivingMessage {
     }
 
     /// Of an event of another source than the IoT platform, whose message says this.
-    pub fn telling(event: &PresenceEvent, address_and_cause: AddressAndCause) -> Self {
+    pub fn with_address_and_cause(event: &PresenceEvent, address_and_cause: AddressAndCause) -> Self {
         let end_code = EndCode::of_cause(address_and_cause.cause);
         Self { session: event.session, time: event.time, end_code, address: address_and_cause.address }
     }

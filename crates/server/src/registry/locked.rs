@@ -62,7 +62,7 @@ impl LockedDevice<'_> {
 
     /// The same device, to which an event is to be applied whose message says this, so that it is not searched for that.
     #[must_use]
-    pub fn telling(self, address_and_cause: AddressAndCause) -> Self {
+    pub fn with_address_and_cause(self, address_and_cause: AddressAndCause) -> Self {
         Self { address_and_cause: Cell::new(Some(address_and_cause)), ..self }
     }
 
@@ -79,7 +79,9 @@ impl LockedDevice<'_> {
         }
         let is_live = arrival.provenance == Provenance::Live;
         let message = match address_and_cause {
-            Some(address_and_cause) => Some(ArrivingMessage::telling(&event, address_and_cause)),
+            Some(address_and_cause) => {
+                Some(ArrivingMessage::with_address_and_cause(&event, address_and_cause))
+            }
             // The cause is counted, too.
             None if is_live && event.kind.ends_session() => Some(ArrivingMessage::of(&event)),
             None => None,

@@ -52,7 +52,7 @@ struct StoredRow {
 type Reason = (u16, String);
 
 /// What became of the news of a device.
-enum Merged {
+enum MergeOutcome {
     /// Written, or nothing new; with the words for a close code that has none yet.
     Done(Option<Reason>),
     /// It was taken for a new one, which it is not, or may not be.
@@ -66,9 +66,10 @@ pub(super) fn merge_batch(
     counters: &mut ChangeCounters,
     known: &HashSet<u16>,
 ) -> Result<Vec<u16>, WriteError> {
-    let (mut merging, mut added) = (Merging::prepare(transaction)?, Vec::new());
+    let (mut statements, mut added) = (MergeStatements::prepare(transaction)?, Vec::new());
     for news in by_name(batch).chunk_by(|one, other| one.name() == other.name()) {
-        if let Some((code, text)) = merging.merge(news, counters, known)? {
+        let Some(name) = news.first().map(|write| write.name()) else { continue };
+        if let Some((code, text)) = statements.merge(name, news, counters, known)? {
             transaction
                 .prepare_cached("INSERT OR IGNORE INTO reason VALUES (?1, ?2)")?
                 .execute(params![code, text])?;
@@ -79,7 +80,7 @@ pub(super) fn merge_batch(
 }
 
 /// The statements that are run for each device of a batch.
-struct Merging<'t> {
+struct MergeStatements<'t> {
     select: CachedStatement<'t>,
     insert: CachedStatement<'t>,
     update: CachedStatement<'t>,
@@ -90,7 +91,7 @@ struct Merging<'t> {
     was_new: bool,
 }
 
-impl<'t> Merging<'t> {
+impl<'t> MergeStatements<'t> {
     fn prepare(transaction: &'t Transaction<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             select: transaction.prepare_cached(
@@ -121,34 +122,35 @@ impl<'t> Merging<'t> {
     /// Merges what is new about one device.
     fn merge(
         &mut self,
+        name: (&str, &str),
         news: &[DeviceWrite<'_>],
         counters: &mut ChangeCounters,
         known: &HashSet<u16>,
     ) -> Result<Option<Reason>, WriteError> {
         if self.was_new {
             let before = *counters;
-            match self.merge_into(StoredRow::default(), news, counters, known)? {
-                Merged::Done(reason) => return Ok(reason),
-                Merged::MayBeKnown => *counters = before,
+            match self.merge_into(StoredRow::default(), name, news, counters, known)? {
+                MergeOutcome::Done(reason) => return Ok(reason),
+                MergeOutcome::MayBeKnown => *counters = before,
             }
         }
-        let [first, ..] = news else { return Ok(None) };
-        let stored = self.stored(first.name())?;
+        let stored = self.stored(name)?;
         self.was_new = stored.is_none();
-        match self.merge_into(stored.unwrap_or_default(), news, counters, known)? {
-            Merged::Done(reason) => Ok(reason),
+        match self.merge_into(stored.unwrap_or_default(), name, news, counters, known)? {
+            MergeOutcome::Done(reason) => Ok(reason),
             // Only failed logins, of a device that is not known.
-            Merged::MayBeKnown => Ok(None),
+            MergeOutcome::MayBeKnown => Ok(None),
         }
     }
 
     fn merge_into(
         &mut self,
         mut stored: StoredRow,
+        name: (&str, &str),
         news: &[DeviceWrite<'_>],
         counters: &mut ChangeCounters,
         known: &HashSet<u16>,
-    ) -> Result<Merged, WriteError> {
+    ) -> Result<MergeOutcome, WriteError> {
         let (mut grown, mut received_at) = (false, stored.received_at);
         let mut fresh: Vec<&HistoryEvent> = Vec::new();
         // That of a new device is written as it is.
@@ -175,18 +177,17 @@ impl<'t> Merging<'t> {
                 }
             }
         }
-        let Some(parts) = Parts::of(&state) else { return Ok(Merged::MayBeKnown) };
+        let Some(parts) = Parts::of(&state) else { return Ok(MergeOutcome::MayBeKnown) };
         if !grown && received_at == stored.received_at && fresh.is_empty() {
-            return Ok(Merged::Done(None));
+            return Ok(MergeOutcome::Done(None));
         }
         stored.received_at = received_at;
         counters.changed += 1;
-        let [first, ..] = news else { return Ok(Merged::Done(None)) };
-        if !self.write_device(first.name(), &parts, &mut stored, fresh.len() as u64, counters)? {
-            return Ok(Merged::MayBeKnown);
+        if !self.write_device(name, &parts, &mut stored, fresh.len() as u64, counters)? {
+            return Ok(MergeOutcome::MayBeKnown);
         }
         self.write_events(&stored, &fresh, counters)?;
-        Ok(Merged::Done(if grown { reason(parts.deciding, known) } else { None }))
+        Ok(MergeOutcome::Done(if grown { reason(parts.deciding, known) } else { None }))
     }
 
     fn stored(&mut self, (device_type, id): (&str, &str)) -> Result<Option<StoredRow>, WriteError> {

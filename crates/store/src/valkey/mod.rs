@@ -34,7 +34,7 @@ use tokio::time::{Instant, sleep_until};
 use self::buckets::{Bucket, BucketKeys};
 use self::connection::{Call, ClusterConnection};
 use self::position::ChangeTracker;
-use self::read::Own;
+use self::read::OwnChanges;
 use super::settings::{Address, StoreServer};
 use super::{
     Batch, ChangeCursor, Changes, DeliveryLease, DeliveryState, ForgottenDevice, Instance, LoadSink,
@@ -267,7 +267,7 @@ impl Store for ValkeyStore {
     fn changes(&self, since: ChangeCursor, limit: usize) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
             self.begin_poll();
-            Ok(self.grid.changes(&since, limit, Own::Included).await?)
+            Ok(self.grid.changes(&since, limit, OwnChanges::Included).await?)
         })
     }
 
@@ -278,7 +278,7 @@ impl Store for ValkeyStore {
     ) -> BoxFuture<'_, Result<Changes, StoreError>> {
         Box::pin(async move {
             self.begin_poll();
-            Ok(self.grid.changes(&since, limit, Own::LeftOut).await?)
+            Ok(self.grid.changes(&since, limit, OwnChanges::LeftOut).await?)
         })
     }
 

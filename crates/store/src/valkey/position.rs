@@ -62,7 +62,7 @@ impl BucketPositions {
 /// less, in proportion: a poll asks each bucket that has changed, so under load more polls would cost more than they bring.
 const POLL_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Acknowledged changes of a bucket that are kept until they are read: some for each flush between two polls.
+/// AcknowledgedChange changes of a bucket that are kept until they are read: some for each flush between two polls.
 const ACKNOWLEDGED_MAX: usize = 64;
 
 /// What is known of all buckets between two looks.
@@ -72,7 +72,7 @@ pub struct ChangeTracker {
     newest: BucketPositions,
     /// For each bucket, changes that the store has acknowledged to this instance and that have not been read. The newest is not
     /// enough: it may have been written after a loss.
-    acknowledged: Vec<VecDeque<Acknowledged>>,
+    acknowledged: Vec<VecDeque<AcknowledgedChange>>,
     /// Something has changed since the last poll, or the poll has not reached the end.
     notified: Vec<bool>,
     /// The buckets in which the last poll has found something.
@@ -81,7 +81,7 @@ pub struct ChangeTracker {
 
 /// A change that the store has acknowledged. It must be there; if it is not, the store has lost something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
+pub struct AcknowledgedChange {
     pub position: BucketPosition,
     /// This instance has made it, so it knows the device. Otherwise what it wrote was known to the store.
     pub is_own: bool,
@@ -93,7 +93,7 @@ pub struct BucketPoll {
     pub bucket: Bucket,
     pub since: BucketPosition,
     /// What must be there besides.
-    pub expected: Vec<Acknowledged>,
+    pub expected: Vec<AcknowledgedChange>,
 }
 
 impl Default for ChangeTracker {
@@ -123,7 +123,7 @@ impl ChangeTracker {
         if acknowledged.len() == ACKNOWLEDGED_MAX {
             acknowledged.pop_front();
         }
-        acknowledged.push_back(Acknowledged { position, is_own: position.token == token });
+        acknowledged.push_back(AcknowledgedChange { position, is_own: position.token == token });
     }
 
     /// From now on nothing is expected that was acknowledged before: its loss is known, or nothing depends on it.

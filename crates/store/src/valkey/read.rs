@@ -12,7 +12,7 @@ use redis::RedisError;
 use super::buckets::{BUCKETS, Bucket, SEPARATOR, joined, parted};
 use super::connection::Call;
 use super::encoding::{self, Damaged};
-use super::position::{Acknowledged, BucketPoll, BucketPosition, BucketPositions};
+use super::position::{AcknowledgedChange, BucketPoll, BucketPosition, BucketPositions};
 use super::{Grid, scripts};
 use crate::{ChangeCursor, Changes, ForgottenDevice, LoadSink, PAGE_MAX, StoreError, StoredDevice};
 use presence::history::HistoryRow;
@@ -98,7 +98,7 @@ struct BucketPart {
 
 /// What to do with changes that this instance has made itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
+pub enum OwnChanges {
     Included,
     /// The caller knows them.
     LeftOut,
@@ -274,7 +274,7 @@ impl Grid {
         &self,
         since: &ChangeCursor,
         limit: usize,
-        own: Own,
+        own: OwnChanges,
     ) -> Result<Changes, BucketReadError> {
         let mut positions = BucketPositions::of(since);
         let polls = self.tracker.lock().polls(&positions);
@@ -311,12 +311,18 @@ impl Grid {
         Ok(Changes { forgotten, devices: found, cursor: positions.cursor(), is_all })
     }
 
-    async fn poll(&self, poll: &BucketPoll, most: usize, own: Own) -> Result<BucketChanges, BucketReadError> {
+    async fn poll(
+        &self,
+        poll: &BucketPoll,
+        most: usize,
+        own: OwnChanges,
+    ) -> Result<BucketChanges, BucketReadError> {
         let mut call = Call::default();
         call.key(self.keys.devices(poll.bucket)).key(self.keys.changes(poll.bucket));
         call.argument(poll.since.to_string()).argument(most.to_string());
-        let is_left_out = |expected: &&Acknowledged| expected.is_own && own == Own::LeftOut;
-        let (left_out, others): (Vec<&Acknowledged>, Vec<_>) = poll.expected.iter().partition(is_left_out);
+        let is_left_out = |expected: &&AcknowledgedChange| expected.is_own && own == OwnChanges::LeftOut;
+        let (left_out, others): (Vec<&AcknowledgedChange>, Vec<_>) =
+            poll.expected.iter().partition(is_left_out);
         call.argument(left_out.len().to_string());
         for expected in left_out.iter().chain(&others) {
             call.argument(expected.position.to_string());

@@ -59,14 +59,14 @@ pub struct PastStates {
 #[derive(Debug, Default)]
 struct PastState {
     state: DeviceState,
-    shown: LastShown,
+    shown: ShownState,
     /// In their order.
     held: Vec<HeldChange>,
 }
 
 /// What the client was shown last of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LastShown {
+enum ShownState {
     #[default]
     Nothing,
     Status(Status),
@@ -135,8 +135,8 @@ impl PastStates {
     pub fn note_unlogged(&mut self, change: &Change) {
         let past = self.devices.entry(DeviceName::of(change.snapshot.device())).or_default();
         past.shown = match change.removal {
-            Some(_) => LastShown::Removal,
-            None => LastShown::Status(change.snapshot.status),
+            Some(_) => ShownState::Removal,
+            None => ShownState::Status(change.snapshot.status),
         };
     }
 
@@ -166,7 +166,7 @@ impl PastStates {
             self.held_after.insert(self.held, self.place.before);
             return Vec::new();
         }
-        past.shown = LastShown::Status(status);
+        past.shown = ShownState::Status(status);
         let held = past.held.drain(..).map(|held| {
             self.held_after.remove(&held.number);
             held.change
@@ -209,9 +209,9 @@ impl PastDevice {
     pub fn is_open(&self, now: &impl CurrentStates) -> bool {
         let today = now.look_at(self.name.device(), status_of).flatten();
         let is_another = |today| match self.past.shown {
-            LastShown::Nothing => false,
-            LastShown::Status(shown) => shown != today,
-            LastShown::Removal => true,
+            ShownState::Nothing => false,
+            ShownState::Status(shown) => shown != today,
+            ShownState::Removal => true,
         };
         !self.past.held.is_empty() || today.is_some_and(is_another)
     }
@@ -225,9 +225,9 @@ impl PastDevice {
             }
             Some(_) => LastWord::Nothing,
             None => match past.shown {
-                LastShown::Nothing => LastWord::Nothing,
-                LastShown::Status(shown) => LastWord::Today(Some(shown)),
-                LastShown::Removal => LastWord::Today(None),
+                ShownState::Nothing => LastWord::Nothing,
+                ShownState::Status(shown) => LastWord::Today(Some(shown)),
+                ShownState::Removal => LastWord::Today(None),
             },
         }
     }
