@@ -101,12 +101,13 @@ bench: ## every measurement at full size; see tools/bench/README.md
 	$(BENCH) events --rounds 3
 	$(BENCH) alerts --devices 1000000 --rounds 3
 	$(BENCH) decode
-	$(BENCH) growth --devices 10000000 --rounds 3 --svg tools/bench/growth.svg
+	$(BENCH) growth --devices 30000000 --rounds 1 --svg tools/bench/growth.svg
 	$(BENCH) ingest
 	$(BENCH) lookup
 	$(BENCH) latency --devices 10000000 --rounds 15
 	$(BENCH) auth
 	$(BENCH) list --devices 1000000 --rounds 3
+	$(BENCH) live --rounds 3
 	$(BENCH) memory --rounds 3
 	$(BENCH) page --devices 1000000 --rounds 1
 	$(BENCH) parents
@@ -137,6 +138,7 @@ bench-smoke: ## every measurement, tiny; no figure is judged
 	$(SMOKE) latency --millis 100 --connections 4
 	$(SMOKE) auth --seconds 1 --connections 8
 	$(SMOKE) list --requests 50
+	$(SMOKE) live --seconds 1
 	$(SMOKE) memory
 	$(SMOKE) page --changes 100 --seconds 3 --loads 2
 	$(SMOKE) parents --children 500 --flips 2

@@ -154,7 +154,7 @@ pub fn log_in(port: u16, client_id: &str) -> Outcome<TcpStream> {
 }
 
 /// Reads one packet of a kind, whose length fits one byte.
-fn expect(stream: &mut TcpStream, wanted: u8) -> Outcome<()> {
+pub fn expect(stream: &mut TcpStream, wanted: u8) -> Outcome<()> {
     let mut head = [0; 2];
     stream.read_exact(&mut head)?;
     let mut packet = head.to_vec();

@@ -15,6 +15,7 @@ mod last_wills;
 mod latencies;
 mod latency;
 mod list;
+mod live;
 mod lookup;
 mod lookups;
 mod memory;
@@ -98,6 +99,8 @@ enum Command {
     Latency(latency::Load),
     /// 99th percentiles of a filtered page of 100 devices and of the summary, against a lookup.
     List(list::Load),
+    /// Messages that the service does not get of a stock mosquitto's full rate of changes, against a bare socket.
+    Live(live::Load),
     /// Resident bytes per device, against the bytes of its topic and payload.
     Memory(memory::Options),
     /// What instances, broker and store have to do for up to 100 million devices, simulated; --check: against real ones.
@@ -138,6 +141,7 @@ fn main() -> ExitCode {
         Command::Lookup(load) => lookup::run(&size, &load),
         Command::Latency(load) => latency::run(&size, &load),
         Command::List(load) => list::run(&size, &load),
+        Command::Live(load) => live::run(&size, &load),
         Command::Memory(options) => memory::run(&size, &options),
         Command::Population(options) => population::run(&size, &options),
         Command::PlatformPopulation(given) => platform_population::run(&size, &given),
