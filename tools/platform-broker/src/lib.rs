@@ -35,7 +35,8 @@ pub struct Limits {
     pub second_subscribe_brings_all: bool,
     /// How long after the SUBACK the replay begins; a PINGREQ is answered at once meanwhile.
     pub replay_delay: Duration,
-    /// Whether an application may subscribe to the topics of any other source, which the platform refuses.
+    /// Whether anybody may log in and subscribe to the topics of any other source. The platform lets only its applications in, and only
+    /// to its own topics.
     pub any_topics: bool,
     /// Whether a filter with wildcards brings what is retained. RabbitMQ 3 answers only filters without.
     pub replays_to_wildcards: bool,
@@ -185,7 +186,8 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
         let Ok(first) = packet::read_packet(&mut reader) else { return };
         let Some(connect) = packet::parse_connect(&first.body) else { return };
-        if !(connect.client_id.starts_with("a:") || connect.client_id.starts_with("A:")) {
+        let is_application = connect.client_id.starts_with("a:") || connect.client_id.starts_with("A:");
+        if !is_application && !self.limits.any_topics {
             let code = if connect.level == 5 { CONNACK_REFUSED.1 } else { CONNACK_REFUSED.0 };
             stream.write_all(&packet::connack(connect.level, code)).ok();
             return;
