@@ -10,7 +10,7 @@ use platform_broker::{Limits, PlatformBroker};
 use crate::broker::Broker;
 use crate::last_wills::LastWills;
 use crate::messages::{self, Message, Shape};
-use crate::process::{Resident, pause};
+use crate::process::{Resident, pause, until};
 use crate::rounds::{Figures, print_ratio};
 use crate::service::{Service, binary};
 use crate::{Outcome, Size};
@@ -19,6 +19,8 @@ use crate::{Outcome, Size};
 const SETTLED: Duration = Duration::from_secs(3);
 /// A change by less than this share of the whole is hardly one.
 const SETTLED_SHARE: u64 = 200;
+/// How long the service may take to write what it has.
+const WRITE_BOUND: Duration = Duration::from_secs(300);
 /// It is taken as it is after this long.
 const SETTLE_BOUND: Duration = Duration::from_secs(60);
 
@@ -103,6 +105,10 @@ fn resident_after_events(
 
 /// What the service takes once that hardly changes.
 fn settled(service: &Service) -> Outcome<Resident> {
+    until("everything to be written", WRITE_BOUND, || {
+        let devices = service.metric("devstatus_store_devices_waiting")?;
+        Ok(devices == 0 && service.metric("devstatus_store_events_waiting")? == 0)
+    })?;
     let deadline = Instant::now() + SETTLE_BOUND;
     loop {
         let before = service.process.resident_bytes()?;
