@@ -51,6 +51,7 @@ use self::index::TypeIndex;
 use self::index_entry::IndexKey;
 use self::limit::{Limit, RecordFlag, RecordFlags};
 pub use self::limit::{LossCount, NotHeld};
+use self::list::EndedSearches;
 pub use self::list::Listing;
 pub use self::locked::LockedDevice;
 pub use self::lookup::DeviceSearch;
@@ -79,6 +80,7 @@ pub struct DeviceRegistry {
     shards: Box<[Shard]>,
     hasher: foldhash::fast::RandomState,
     types: TypeDirectory,
+    ended_searches: EndedSearches,
     sources: Sources,
     counts: Counts,
     /// Disconnected devices by the reason.
@@ -144,6 +146,7 @@ impl Default for DeviceRegistry {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             types: TypeDirectory::default(),
+            ended_searches: EndedSearches::default(),
             sources: Sources::default(),
             counts: Counts::default(),
             end_codes: Mutex::default(),

@@ -124,6 +124,7 @@ impl TypeIndex {
     /// A device in it has another face.
     pub fn change(&mut self, place: RecordPlace, id: &str, (from, to): (IndexKey, IndexKey), ids: &impl Ids) {
         self.settle(ids);
+        self.version += 1;
         let entry = IndexEntry::new(self.prefix.key(id.as_bytes()), place, to);
         let by_id = self.by_id.lower_bound(self.side_of_id(id, ids));
         self.by_id.replace(by_id, entry);
@@ -137,7 +138,6 @@ impl TypeIndex {
         if from.time == to.time {
             self.by_time.replace(by_time, entry);
         } else {
-            self.version += 1;
             self.by_time.remove(by_time);
             self.by_time.insert(self.by_time.lower_bound(self.side_of_time(to.time, id, ids)), entry);
         }
@@ -158,7 +158,7 @@ impl TypeIndex {
         self.removals
     }
 
-    /// Another one after each change by which entries come to stand elsewhere.
+    /// Another one after each change of an entry.
     pub fn version(&self) -> u64 {
         self.version
     }

@@ -3,21 +3,24 @@
 //! that takes longer than a millisecond says so, so that others get their turn.
 
 mod queues;
+mod resumption;
 mod types;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::queues::ByTime;
+pub(super) use self::resumption::EndedSearches;
 use self::types::ById;
 use super::index::TypeIndex;
 use super::index_entry::IndexEntry;
 use super::index_filter::{Entries, IndexFilter};
 use super::record::PackedRecord;
 use super::sorted::{At, Span};
-use super::types::DeviceType;
+use super::types::{DeviceType, MERGED_TYPES_MAX};
 use super::{DeviceRegistry, Names, Snapshot, names};
 use presence::Moment;
 use presence::query::{Filter, Page, Position, Query, Sort, SortBy};
@@ -33,6 +36,9 @@ const COST_AT_ONCE: usize = 16 * STEP_ENTRIES;
 
 /// Records that are looked at one behind the other. The processor fetches all of them while it waits for the first.
 const FETCHED_TOGETHER: usize = 8;
+
+/// Where there are more types, those without devices are dropped, and a search that is kept would hold them.
+const TYPES_RESUMED_MAX: usize = MERGED_TYPES_MAX;
 
 /// Part of a list that is being looked for.
 pub struct Listing {
@@ -76,6 +82,15 @@ impl ListOrder {
         match self {
             Self::OfType(device_type) => &device_type.index,
             Self::OfFurtherTypes => &registry.types.further,
+        }
+    }
+
+    /// Whether both are the same order, not only of types of the same name.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::OfType(one), Self::OfType(other)) => Arc::ptr_eq(one, other),
+            (Self::OfFurtherTypes, Self::OfFurtherTypes) => true,
+            (Self::OfType(_), Self::OfFurtherTypes) | (Self::OfFurtherTypes, Self::OfType(_)) => false,
         }
     }
 
@@ -123,7 +138,11 @@ impl DeviceRegistry {
         let want = query.limit.saturating_add(1);
         let search = match query.sort.by {
             SortBy::Id => Search::ById(ById::new(self, query)),
-            SortBy::Since => Search::ByTime(ByTime::new(self, query, want)),
+            SortBy::Since => {
+                let ended = self.ended_searches.take(query);
+                let search = ended.and_then(|search| search.going_on(self, query, want));
+                Search::ByTime(search.unwrap_or_else(|| ByTime::new(self, query, want)))
+            }
         };
         Listing { query: query.clone(), search, found: Vec::new() }
     }
@@ -144,6 +163,12 @@ impl DeviceRegistry {
                     let more = found.len() > query.limit;
                     found.truncate(query.limit);
                     let next = found.last().filter(|_| more).map(ListedDevice::position);
+                    if let (Search::ByTime(search), Some(next)) = (search, &next)
+                        && self.types.len() <= TYPES_RESUMED_MAX
+                    {
+                        search.put_last_back();
+                        self.ended_searches.keep(query, next, std::mem::take(search));
+                    }
                     let devices = std::mem::take(found).into_iter().map(|found| found.snapshot);
                     return Some(Page { devices: devices.collect(), next });
                 }
@@ -170,7 +195,8 @@ impl DeviceRegistry {
                 let record = records.at(entry.place().at()).filter(|record| wanted(record))?;
                 Some(record.id().to_owned())
             };
-            let step = self.step(&index, &order, (&all, range), usize::MAX, take);
+            let fetch = |entries: &[&IndexEntry]| self.prefetch_records(entries.iter().copied());
+            let step = self.step(&index, &order, (&all, range), usize::MAX, (fetch, take));
             ids.extend(step.taken);
             match step.left {
                 Left::Behind(position) => after = Some(position),
@@ -179,14 +205,14 @@ impl DeviceRegistry {
         }
     }
 
-    /// Goes over a range of an order until so many are taken, or the step is long enough.
+    /// Goes over a range of an order until so many are taken, or the step is long enough. What is taken together is fetched before.
     fn step<'i, T>(
         &self,
         index: &'i TypeIndex,
         order: &ListOrder,
         (query, range): (&Query, Span),
         want: usize,
-        take: impl Fn(&IndexEntry) -> Option<T>,
+        (fetch, take): (impl Fn(&[&IndexEntry]), impl Fn(&IndexEntry) -> Option<T>),
     ) -> ScanStep<T> {
         let (index_filter, id_prefix) = (IndexFilter::of(&query.filter), query.filter.common_id_prefix());
         let begins_with = |entry| match order {
@@ -210,7 +236,7 @@ impl DeviceRegistry {
                     cost += RECORD_COST;
                     together.push(entry);
                     if together.len() == FETCHED_TOGETHER.min(want - taken.len()) {
-                        self.prefetch_records(&together);
+                        fetch(&together);
                         taken.extend(together.drain(..).filter_map(&take));
                     }
                 }
@@ -233,12 +259,11 @@ impl DeviceRegistry {
     }
 
     /// Has the processor fetch the records of these entries, and what they point to.
-    fn prefetch_records(&self, entries: &[&IndexEntry]) {
-        let places = || entries.iter().map(|entry| entry.place());
-        for place in places() {
+    fn prefetch_records<'a>(&self, entries: impl Iterator<Item = &'a IndexEntry> + Clone) {
+        for place in entries.clone().map(IndexEntry::place) {
             self.shards[place.shard()].records.read().prefetch_place(place.at());
         }
-        for place in places() {
+        for place in entries.map(IndexEntry::place) {
             let records = self.shards[place.shard()].records.read();
             records.at(place.at()).into_iter().for_each(PackedRecord::prefetch_body);
         }
@@ -344,8 +369,10 @@ impl DeviceRegistry {
         let end = until.filter(|_| after.is_none() || !query.sort.descending).map_or(by_time.end(), at);
         let Some(after) = after else { return Span { from: start, to: end } };
         let (side_of_type, name) = match order {
-            ListOrder::OfType(own) => (own.name.as_ref().cmp(after.device_type.as_str()), after.id.clone()),
-            ListOrder::OfFurtherTypes => (Ordering::Equal, names::full(&after.device_type, &after.id)),
+            ListOrder::OfType(own) => {
+                (own.name.as_ref().cmp(after.device_type.as_str()), Cow::Borrowed(&*after.id))
+            }
+            ListOrder::OfFurtherTypes => (Ordering::Equal, names::full(&after.device_type, &after.id).into()),
         };
         let names = order.names(self);
         let side_of_name = index.side_of_id(&name, &names);

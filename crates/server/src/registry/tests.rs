@@ -179,7 +179,55 @@ fn expected(registry: &DeviceRegistry, query: &Query) -> Vec<Position> {
     all
 }
 
+fn take(registry: &DeviceRegistry, step: Step, query: &Query) {
+    match step {
+        Step::Apply { kind, number, connects, time, address } => {
+            let event_kind = if connects { EventKind::Connect } else { EventKind::Disconnect };
+            let device = Device { device_type: TYPES[kind], id: &id(number) };
+            let arrival =
+                Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
+            registry.apply(device, event(event_kind, time, address), arrival);
+        }
+        Step::Restore { kind, number, time } => {
+            let mut state = DeviceState::default();
+            state.apply(event(EventKind::Disconnect, time, 1));
+            registry.restore(Device { device_type: TYPES[kind], id: &id(number) }, state, UnixSeconds(1));
+        }
+        Step::Forget { before } => registry.forget(before, |_| ()),
+        Step::Read => drop(listed(registry, Query { limit: 50, ..query.clone() })),
+    }
+}
+
 proptest! {
+    #[test]
+    fn each_page_is_what_the_records_say_whatever_has_changed_since_the_one_before(
+        steps in prop::collection::vec(step(), 0..300),
+        queries in prop::collection::vec(query(), 1..4),
+        turns in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(step(), 0..3)), 0..40),
+        merged_types in prop_oneof![Just(types::MERGED_TYPES_MAX), Just(0), Just(1)],
+    ) {
+        let registry = DeviceRegistry { types: TypeDirectory::merging(merged_types), ..DeviceRegistry::default() };
+        let mut queries: Vec<Query> = queries.into_iter().map(|query| Query { limit: query.limit / 8 + 1, ..query }).collect();
+        for step in steps {
+            take(&registry, step, &queries[0]);
+        }
+        for (which, steps) in turns {
+            let which = which.index(queries.len());
+            let query = &mut queries[which];
+            let mut expected = expected(&registry, query);
+            expected.retain(|position| query.after.as_ref().is_none_or(|after| query.sort.compare(position, after).is_gt()));
+            let next = (expected.len() > query.limit).then(|| expected[query.limit - 1].clone());
+            expected.truncate(query.limit);
+            let page = registry.list(query);
+            prop_assert_eq!(page.devices.iter().map(position).collect::<Vec<_>>(), expected, "{:?}", query);
+            prop_assert_eq!(&page.next, &next, "{:?}", query);
+            query.after = next;
+            for step in steps {
+                take(&registry, step, &queries[0]);
+            }
+        }
+    }
+
     #[test]
     fn a_list_read_in_pages_equals_the_records(
         steps in prop::collection::vec(step(), 0..500),
@@ -188,21 +236,7 @@ proptest! {
     ) {
         let registry = DeviceRegistry { types: TypeDirectory::merging(merged_types), ..DeviceRegistry::default() };
         for step in steps {
-            match step {
-                Step::Apply { kind, number, connects, time, address } => {
-                    let event_kind = if connects { EventKind::Connect } else { EventKind::Disconnect };
-                    let device = Device { device_type: TYPES[kind], id: &id(number) };
-                    let arrival = Arrival { provenance: Provenance::Live, at: UnixSeconds(1), round: RoundNumber::NONE };
-                    registry.apply(device, event(event_kind, time, address), arrival);
-                }
-                Step::Restore { kind, number, time } => {
-                    let mut state = DeviceState::default();
-                    state.apply(event(EventKind::Disconnect, time, 1));
-                    registry.restore(Device { device_type: TYPES[kind], id: &id(number) }, state, UnixSeconds(1));
-                }
-                Step::Forget { before } => registry.forget(before, |_| ()),
-                Step::Read => drop(listed(&registry, Query { limit: 50, ..queries[0].clone() })),
-            }
+            take(&registry, step, &queries[0]);
         }
         for query in queries {
             let expected = expected(&registry, &query);

@@ -4,19 +4,24 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Left, ListOrder, ListedDevice, ORDER_COST, Progress, RECORD_COST, ScanStep};
+use super::{FETCHED_TOGETHER, Left, ListOrder, ListedDevice, ORDER_COST, Progress, RECORD_COST, ScanStep};
 use crate::registry::DeviceRegistry;
 use crate::registry::index_entry::IndexEntry;
 use crate::registry::sorted::Span;
 use presence::Moment;
 use presence::query::{Position, Query};
 
+#[derive(Default)]
 pub(super) struct ByTime {
     fronts: Vec<Front>,
     /// The first device of each order.
     firsts: BTreeSet<FrontFirst>,
     /// Fronts whose first device is not known.
     open: Vec<usize>,
+    /// What the list goes on with, in its order. Their records are fetched together.
+    chosen: Vec<Chosen>,
+    /// The device that was found last.
+    last: Option<Chosen>,
     /// Devices that are taken of an order at once.
     at_once: usize,
 }
@@ -27,6 +32,8 @@ struct Front {
     waiting: VecDeque<IndexEntry>,
     /// Devices that had been taken out of the order when those that wait were found.
     removals: u64,
+    /// The version that the order had when the first of them was found; `None`: nothing has been looked for.
+    version: Option<u64>,
     /// What comes behind those that wait; `None`: nothing.
     next: Option<Next>,
     /// Where the last device of this order stands that is shown.
@@ -42,12 +49,26 @@ struct FrontFirst {
     front: usize,
 }
 
+/// A device that its front has given to the list.
+struct Chosen {
+    /// The number of the front.
+    front: usize,
+    entry: IndexEntry,
+    /// As of the front when it gave the device.
+    removals: u64,
+}
+
 /// From where on an order is still to be gone over.
 enum Next {
-    /// Behind a position, or from the beginning.
-    After(Option<Position>),
+    /// From where the query begins.
+    Begin,
+    After(Position),
     /// Behind an entry: this range, for as long as the order has this version.
-    Range { last: IndexEntry, range: Span, version: u64 },
+    Range {
+        last: IndexEntry,
+        range: Span,
+        version: u64,
+    },
 }
 
 /// What one step of a front has come to.
@@ -64,18 +85,43 @@ struct OrderChanged;
 
 impl ByTime {
     pub fn new(registry: &DeviceRegistry, query: &Query, want: usize) -> Self {
-        let names = &query.filter.types;
-        let orders: Vec<ListOrder> = if names.is_empty() {
-            let merged = registry.types.merged();
-            let further = (registry.types.len() > merged.len()).then_some(ListOrder::OfFurtherTypes);
-            merged.into_iter().map(ListOrder::OfType).chain(further).collect()
-        } else {
-            let names: BTreeSet<&String> = names.iter().collect();
-            names.into_iter().filter_map(|name| registry.types.get(name)).map(ListOrder::OfType).collect()
-        };
-        let at_once = (2 * want / orders.len().max(1)).clamp(2, 64);
-        let fronts: Vec<Front> = orders.into_iter().map(|order| Front::new(order, query)).collect();
-        Self { open: (0..fronts.len()).collect(), firsts: BTreeSet::new(), fronts, at_once }
+        let fronts: Vec<Front> = orders(registry, query).into_iter().map(Front::new).collect();
+        let open = (0..fronts.len()).collect();
+        Self { at_once: at_once(want, fronts.len()), fronts, open, ..Self::default() }
+    }
+
+    /// Makes it go on behind the last device but one that was found: the last one has only told that any follow.
+    pub fn put_last_back(&mut self) {
+        self.fronts.iter_mut().for_each(|front| front.shown = None);
+        if let Some(Chosen { front, entry, removals }) = self.last.take() {
+            let front = &mut self.fronts[front];
+            if front.removals == removals {
+                front.waiting.push_front(entry);
+            } else {
+                front.restart(&[]);
+            }
+        }
+        self.firsts.clear();
+        self.open = (0..self.fronts.len()).collect();
+    }
+
+    /// The same search for the query that goes on where the one before ended; `None`: its orders are no longer the same. What has
+    /// changed is looked for again.
+    pub fn going_on(mut self, registry: &DeviceRegistry, query: &Query, want: usize) -> Option<Self> {
+        let orders = orders(registry, query);
+        let are_same = self.fronts.len() == orders.len()
+            && self.fronts.iter().zip(&orders).all(|(front, order)| front.order.is(order));
+        if !are_same {
+            return None;
+        }
+        for front in &mut self.fronts {
+            let version = registry.settled(&front.order).version();
+            if front.version != Some(version) {
+                front.restart(&[]);
+            }
+        }
+        self.at_once = at_once(want, self.fronts.len());
+        Some(self)
     }
 
     pub fn advance(
@@ -86,9 +132,8 @@ impl ByTime {
         want: usize,
     ) -> Progress {
         if let Some(number) = self.open.last().copied() {
-            let front = &mut self.fronts[number];
             let mut cost = ORDER_COST;
-            match front.seek(registry, query, self.at_once, &mut cost) {
+            match self.fronts[number].seek(registry, query, self.at_once, &mut cost) {
                 Ok(First::Known(time, device_type)) => {
                     self.open.pop();
                     self.firsts.insert(FrontFirst { time, device_type, front: number });
@@ -97,44 +142,93 @@ impl ByTime {
                     self.open.pop();
                 }
                 Ok(First::Sought) => {}
-                Err(OrderChanged) => front.restart(found, query),
+                Err(OrderChanged) => self.restart(found),
             }
             return Progress::Costs(cost);
         }
-        let next = if found.len() >= want {
-            None
-        } else if query.sort.descending {
-            self.firsts.pop_last()
-        } else {
-            self.firsts.pop_first()
-        };
-        let Some(FrontFirst { front: number, .. }) = next else { return Progress::Done };
-        let front = &mut self.fronts[number];
-        match front.take_first(registry, query) {
-            Ok(device) => {
-                if device.is_some() {
-                    front.shown = Some(found.len());
-                }
-                found.extend(device);
+        if self.chosen.len() < FETCHED_TOGETHER.min(want - found.len()) {
+            let first = if query.sort.descending { self.firsts.pop_last() } else { self.firsts.pop_first() };
+            if let Some(FrontFirst { front, .. }) = first {
+                let Front { waiting, removals, .. } = &mut self.fronts[front];
+                let removals = *removals;
+                self.chosen.extend(waiting.pop_front().map(|entry| Chosen { front, entry, removals }));
+                self.open.push(front);
+                return Progress::Costs(0);
             }
-            Err(OrderChanged) => front.restart(found, query),
         }
-        self.open.push(number);
-        Progress::Costs(RECORD_COST)
+        if self.chosen.is_empty() {
+            return Progress::Done;
+        }
+        let cost = self.chosen.len() * RECORD_COST;
+        if let Err(OrderChanged) = self.find_chosen(registry, query, found) {
+            self.restart(found);
+        }
+        Progress::Costs(cost)
     }
-}
 
-impl Front {
-    fn new(order: ListOrder, query: &Query) -> Self {
-        let next = Some(Next::After(query.after.clone()));
-        Self { order, waiting: VecDeque::new(), removals: 0, next, shown: None }
+    /// Looks at the devices that are chosen. Those that still fit are found.
+    fn find_chosen(
+        &mut self,
+        registry: &DeviceRegistry,
+        query: &Query,
+        found: &mut Vec<ListedDevice>,
+    ) -> Result<(), OrderChanged> {
+        registry.prefetch_records(self.chosen.iter().map(|chosen| &chosen.entry));
+        for chosen in self.chosen.drain(..) {
+            let front = &mut self.fronts[chosen.front];
+            let index = front.order.index(registry).read();
+            if index.removals() != chosen.removals {
+                return Err(OrderChanged);
+            }
+            // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
+            if let Some(device) = registry.found(query, &chosen.entry) {
+                front.shown = Some(found.len());
+                found.push(device);
+                drop(index);
+                self.last = Some(chosen);
+            }
+        }
+        Ok(())
     }
 
     /// Begins again behind what is shown.
-    fn restart(&mut self, found: &[ListedDevice], query: &Query) {
-        let after = self.shown.map(|at| found[at].position()).or_else(|| query.after.clone());
+    fn restart(&mut self, found: &[ListedDevice]) {
+        self.firsts.clear();
+        self.chosen.clear();
+        self.open = (0..self.fronts.len()).collect();
+        self.fronts.iter_mut().for_each(|front| front.restart(found));
+    }
+}
+
+/// The orders that a list goes over.
+fn orders(registry: &DeviceRegistry, query: &Query) -> Vec<ListOrder> {
+    let names = &query.filter.types;
+    if names.is_empty() {
+        let merged = registry.types.merged();
+        let further = (registry.types.len() > merged.len()).then_some(ListOrder::OfFurtherTypes);
+        merged.into_iter().map(ListOrder::OfType).chain(further).collect()
+    } else {
+        let names: BTreeSet<&String> = names.iter().collect();
+        names.into_iter().filter_map(|name| registry.types.get(name)).map(ListOrder::OfType).collect()
+    }
+}
+
+fn at_once(want: usize, orders: usize) -> usize {
+    (2 * want / orders.max(1)).clamp(2, 64)
+}
+
+impl Front {
+    fn new(order: ListOrder) -> Self {
+        let next = Some(Next::Begin);
+        Self { order, waiting: VecDeque::new(), removals: 0, version: None, next, shown: None }
+    }
+
+    /// Begins again behind what is shown.
+    fn restart(&mut self, found: &[ListedDevice]) {
+        let shown = self.shown.map(|at| found[at].position());
         self.waiting.clear();
-        (self.removals, self.next) = (0, Some(Next::After(after)));
+        (self.removals, self.version) = (0, None);
+        self.next = Some(shown.map_or(Next::Begin, Next::After));
     }
 
     /// Goes one step towards the first device, if none waits.
@@ -151,21 +245,24 @@ impl Front {
         let Some(next) = &self.next else { return Ok(First::None) };
         let index = registry.settled(&self.order);
         let range = match next {
-            Next::After(position) => registry.range(&index, &self.order, query, position.as_ref()),
+            Next::Begin => registry.range(&index, &self.order, query, query.after.as_ref()),
+            Next::After(position) => registry.range(&index, &self.order, query, Some(position)),
             Next::Range { range, version, .. } if *version == index.version() => *range,
             Next::Range { last, .. } if self.removals == index.removals() => {
                 registry.range(&index, &self.order, query, Some(&registry.position(last)))
             }
             Next::Range { .. } => return Err(OrderChanged),
         };
-        let step: ScanStep<IndexEntry> =
-            registry.step(&index, &self.order, (query, range), at_once, |entry| Some(*entry));
+        // Many of them will not be shown, so their records are not fetched yet.
+        let look = (|_: &[&IndexEntry]| (), |entry: &IndexEntry| Some(*entry));
+        let step: ScanStep<IndexEntry> = registry.step(&index, &self.order, (query, range), at_once, look);
         *cost += step.cost;
         self.waiting.extend(step.taken);
         self.removals = index.removals();
+        self.version.get_or_insert(index.version());
         self.next = match step.left {
             Left::Nothing => None,
-            Left::Behind(position) => Some(Next::After(Some(position))),
+            Left::Behind(position) => Some(Next::After(position)),
             Left::Range { last, range } => {
                 last.map(|last| Next::Range { last, range, version: index.version() })
             }
@@ -186,19 +283,5 @@ impl Front {
                 Ok(First::Known(entry.time(), Arc::clone(&record.device_type.name)))
             }
         }
-    }
-
-    /// The first device that waits, if it still fits.
-    fn take_first(
-        &mut self,
-        registry: &DeviceRegistry,
-        query: &Query,
-    ) -> Result<Option<ListedDevice>, OrderChanged> {
-        let index = self.order.index(registry).read();
-        if index.removals() != self.removals {
-            return Err(OrderChanged);
-        }
-        // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
-        Ok(self.waiting.pop_front().and_then(|entry| registry.found(query, &entry)))
     }
 }

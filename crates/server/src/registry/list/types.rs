@@ -64,7 +64,8 @@ impl ById {
         let after = self.after.take().filter(|after| *after.device_type == *device_type.name);
         let index = registry.settled(&order);
         let range = registry.range(&index, &order, query, after.as_ref());
-        let look = |entry: &IndexEntry| registry.found(query, entry);
+        let fetch = |entries: &[&IndexEntry]| registry.prefetch_records(entries.iter().copied());
+        let look = (fetch, |entry: &IndexEntry| registry.found(query, entry));
         let step = registry.step(&index, &order, (query, range), want - found.len(), look);
         found.extend(step.taken);
         match step.left {
