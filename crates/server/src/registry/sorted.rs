@@ -11,6 +11,9 @@ use system::prefetch::prefetch;
 /// A chunk is split beyond this, and filled so far in one go. Half of it is what an insertion moves. Index entries of 26 bytes
 /// then fill a block of six KiB, in which the allocator keeps them.
 const CHUNK_MAX: usize = 236;
+/// Entries that are shown at once to whoever goes over them, and so many parts are about a chunk.
+const PART: usize = 59;
+const PARTS_AHEAD: usize = 4;
 /// A chunk with less is joined with its neighbour if the two fit one.
 const CHUNK_MIN: usize = 64;
 /// A chunk that has room for so many more gives it back.
@@ -92,7 +95,7 @@ impl<T: Copy> Sorted<T> {
         self.slices(from, to).flat_map(|(_, entries)| entries)
     }
 
-    /// Shows these entries chunk by chunk, from the first on or from the last, until `visit` says how many entries of a chunk it has
+    /// Shows these entries part by part, from the first on or from the last, until `visit` says how many entries of a part it has
     /// passed before it broke off. Then those that are left are returned.
     pub fn visit<'a>(
         &'a self,
@@ -100,14 +103,17 @@ impl<T: Copy> Sorted<T> {
         descending: bool,
         mut visit: impl FnMut(&'a [T]) -> Option<usize>,
     ) -> Option<Span> {
-        let slices = self.slices(from, to);
+        let parts = self.slices(from, to).flat_map(|(at, entries)| {
+            let parts = entries.chunks(PART).enumerate();
+            parts.map(move |(number, part)| (At { inside: at.inside + number * PART, ..at }, part))
+        });
         if descending {
-            fetching_ahead(slices.rev(), |at, entries| {
+            fetching_ahead(parts.rev(), |at, entries| {
                 let left = entries.len() - visit(entries)?;
                 Some(Span { from, to: At { inside: at.inside + left, ..at } })
             })
         } else {
-            fetching_ahead(slices, |at, entries| {
+            fetching_ahead(parts, |at, entries| {
                 let passed = visit(entries)?;
                 Some(Span { from: At { inside: at.inside + passed, ..at }, to })
             })
@@ -115,7 +121,7 @@ impl<T: Copy> Sorted<T> {
     }
 
     /// The same chunk by chunk, and where the first entry of each stands.
-    fn slices(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = (At, &[T])> {
+    fn slices(&self, from: At, to: At) -> impl DoubleEndedIterator<Item = (At, &[T])> + Clone {
         let groups = self.groups.iter().enumerate().take(to.group.saturating_add(1)).skip(from.group);
         groups.flat_map(move |(number, group)| {
             let first = if number == from.group { from.chunk } else { 0 };
@@ -196,22 +202,21 @@ impl<T: Copy> Sorted<T> {
     }
 }
 
-/// Shows chunk after chunk until something is returned. Once a whole one has been passed, more may be: from then on the processor
-/// fetches each while the one before it is passed.
+/// Shows part after part until something is returned. Once a whole chunk has been passed, more may be: from then on the processor
+/// fetches as much as a chunk ahead, little by little, because it fetches only some lines at a time.
 fn fetching_ahead<'a, T: 'a, R>(
-    slices: impl Iterator<Item = (At, &'a [T])>,
+    parts: impl Iterator<Item = (At, &'a [T])> + Clone,
     mut visit: impl FnMut(At, &'a [T]) -> Option<R>,
 ) -> Option<R> {
-    let (mut slices, mut is_first) = (slices.peekable(), true);
-    while let Some((at, entries)) = slices.next() {
-        if let Some((_, next)) = slices.peek().filter(|_| !is_first) {
+    let mut ahead = parts.clone().skip(PARTS_AHEAD);
+    for (number, (at, entries)) in parts.enumerate() {
+        if let Some((_, later)) = ahead.next().filter(|_| number >= PARTS_AHEAD) {
             let entries_a_line = (64 / size_of::<T>()).max(1);
-            next.iter().step_by(entries_a_line).for_each(prefetch);
+            later.iter().step_by(entries_a_line).for_each(prefetch);
         }
         if let Some(result) = visit(at, entries) {
             return Some(result);
         }
-        is_first = false;
     }
     None
 }
