@@ -14,7 +14,7 @@ use testkit::child::{self, ChildProcess};
 use crate::Outcome;
 
 /// How often a condition is looked at. Short against everything that is measured by it.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// A program that has been told to end and has not by then is killed.
 const END_BOUND: Duration = Duration::from_secs(10);
 

@@ -13,13 +13,15 @@ use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::http::Client;
-use crate::process::{Process, until};
+use crate::process::{POLL_INTERVAL, Process, pause, until};
 use crate::{Outcome, Size};
 
 /// How long it may take to listen: thirty million devices are read from a file in 36 s before that.
 const START_BOUND: Duration = Duration::from_secs(120);
 /// How long a population may take, whatever its size; a peer has the same.
 pub const POPULATION_BOUND: Duration = Duration::from_secs(600);
+/// It is asked for its devices at least so often.
+const POLL_MAX: Duration = Duration::from_millis(200);
 /// What the log says before the address.
 const LISTENING: &str = "listening on ";
 
@@ -97,16 +99,28 @@ impl Service {
         Ok(Self { process, url, client: Client::new(), _state: state })
     }
 
-    /// Waits until it knows so many devices; returns what it then says of its population.
+    /// Waits until it knows so many devices; returns what it then says of its population. It is asked seldom while many are
+    /// missing, because each question takes processor time of what is measured.
     pub fn wait_for_devices(&mut self, devices: u32) -> Outcome<Value> {
-        let mut population = Value::Null;
-        until(&format!("{devices} devices"), POPULATION_BOUND, || {
+        let deadline = Instant::now() + POPULATION_BOUND;
+        let mut first: Option<(Instant, u64)> = None;
+        loop {
             let mut summary = self.summary()?;
             let total = summary["total"].as_u64().ok_or_else(|| format!("no total in {summary}"))?;
-            population = summary["population"].take();
-            Ok(total >= u64::from(devices))
-        })?;
-        Ok(population)
+            let missing = u64::from(devices).saturating_sub(total);
+            if missing == 0 {
+                return Ok(summary["population"].take());
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(format!("waited {} s for {devices} devices", POPULATION_BOUND.as_secs()).into());
+            }
+            if total > 0 && first.is_none() {
+                first = Some((now, total));
+            }
+            let (since, before) = first.unwrap_or((now, total));
+            pause(half_of_the_rest(missing, total - before, now - since));
+        }
     }
 
     /// Waits until the first round of its population has a result, and returns it.
@@ -172,6 +186,13 @@ impl Service {
     }
 }
 
+/// Half the time until the missing devices are there, if they come as fast as these did; at most as long as those were observed.
+fn half_of_the_rest(missing: u64, counted: u64, observed: Duration) -> Duration {
+    let rest = observed.as_secs_f64() * missing as f64 / counted.max(1) as f64;
+    let longest = observed.min(POLL_MAX).max(POLL_INTERVAL);
+    Duration::from_secs_f64(rest / 2.0).clamp(POLL_INTERVAL, longest)
+}
+
 /// Reads the log on a thread of its own, to the end: a full pipe would stop the service.
 fn address(stderr: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
@@ -191,4 +212,19 @@ fn address(stderr: impl std::io::Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_asked_again_after_half_of_the_rest_and_not_later_than_it_was_observed() {
+        let ms = Duration::from_millis;
+        assert_eq!(half_of_the_rest(1_000, 0, ms(0)), POLL_INTERVAL);
+        assert_eq!(half_of_the_rest(50_000, 50_000, ms(100)), ms(50));
+        assert_eq!(half_of_the_rest(190_000, 10_000, ms(20)), ms(20));
+        assert_eq!(half_of_the_rest(100, 199_900, ms(600)), POLL_INTERVAL);
+        assert_eq!(half_of_the_rest(1_000, 0, ms(60_000)), POLL_MAX);
+    }
 }
