@@ -89,6 +89,20 @@ impl ChangeBuffer {
         }
     }
 
+    /// Counts the next change, which is in no history, without holding it or one before it; `false`: too many are held to drop them at once.
+    pub fn leave_out(&mut self) -> bool {
+        if self.changes.len() > DROPPED_AT_ONCE {
+            return false;
+        }
+        let sequence = self.next();
+        self.changes.clear();
+        (self.first, self.bytes) = (sequence + 1, 0);
+        self.unlogged.newest = sequence;
+        self.unlogged.lost = sequence;
+        self.unlogged.committed_by = self.unlogged.committed_by.max(sequence);
+        true
+    }
+
     /// Whether every change after the position is here.
     pub fn reaches(&self, position: u64) -> bool {
         position + 1 >= self.first && position < self.next()

@@ -198,19 +198,19 @@ impl Feed {
 
     /// Adds a change; `record` is the device as it is now, and its shard is locked.
     pub fn publish(&self, record: &Record<'_>, previous: Option<Status>, in_history: bool) {
-        self.add(Snapshot::of(record), previous, in_history, None);
+        self.add(|| Snapshot::of(record), previous, in_history, None);
     }
 
     /// Adds that a device is held no longer; `record` is the device as it was, and its shard is locked. No history tells that a device
     /// was forgotten; one that has expired is no change to clients, so none that resumes a stream misses it.
     pub fn publish_removal(&self, record: &Record<'_>, reason: RemovalReason) {
         let in_history = reason == RemovalReason::Expired;
-        self.add(Snapshot::of(record), Some(record.resolve().status), in_history, Some(reason));
+        self.add(|| Snapshot::of(record), Some(record.resolve().status), in_history, Some(reason));
     }
 
     fn add(
         &self,
-        snapshot: Snapshot,
+        snapshot: impl Fn() -> Snapshot,
         previous: Option<Status>,
         in_history: bool,
         removal: Option<RemovalReason>,
@@ -220,26 +220,33 @@ impl Feed {
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
+        // Of a population, more than is held is found within milliseconds, so that no stream could go on with what is held.
+        let is_one_of_many =
+            !followed && !is_populated && previous.is_none() && !in_history && self.head() >= most as u64;
+        let early = (!is_one_of_many).then(&snapshot);
         let mut buffer = self.buffer.write();
         let sequence = buffer.next();
-        let change = Change {
-            sequence,
-            snapshot,
-            previous,
-            removal,
-            in_history,
-            is_populated,
-            watermark,
-            address: OnceLock::new(),
-            cause: OnceLock::new(),
-            shown: SharedText::default(),
-        };
-        buffer.push(change, most, BUFFER_MAX_BYTES);
         // Under the lock of the buffer, so that it never goes back: decoder and writer publish.
         self.head.store(sequence, Ordering::SeqCst);
+        // A reader is counted before it looks at the head, so either it sees this change or is seen here.
+        let is_left_out = is_one_of_many && self.followers.load(Ordering::SeqCst) == 0 && buffer.leave_out();
+        if !is_left_out {
+            let change = Change {
+                sequence,
+                snapshot: early.unwrap_or_else(&snapshot),
+                previous,
+                removal,
+                in_history,
+                is_populated,
+                watermark,
+                address: OnceLock::new(),
+                cause: OnceLock::new(),
+                shown: SharedText::default(),
+            };
+            buffer.push(change, if is_one_of_many { 1 } else { most }, BUFFER_MAX_BYTES);
+        }
         drop(buffer);
         self.metrics.feed.changes.inc();
-        // A reader is counted before it looks at the head, so either it sees this change or is seen here.
         if followed || self.followers.load(Ordering::SeqCst) > 0 {
             self.change_notification.notify_one();
         }

@@ -271,6 +271,27 @@ fn a_buffer_that_nobody_follows_any_more_shrinks_over_the_next_changes() {
 }
 
 #[test]
+fn of_a_population_that_nobody_follows_no_more_is_held_than_could_be_resumed_after() {
+    let fixture = Fixture::new(10, 100);
+    let held = || fixture.feed.head() - fixture.feed.buffer.read().reached();
+    let found = |number: u64| {
+        (0..number).for_each(|_| fixture.change(i128::from(fixture.feed.head()), false));
+        held()
+    };
+    assert_eq!((found(100), fixture.lost()), (100, 0));
+    assert_eq!((found(1), found(1), found(1_000)), (37, 0, 0));
+    assert_eq!(fixture.lost(), fixture.feed.head());
+    // A change that the history tells of is held for who comes back, as long as no further device is found.
+    fixture.change(5_000, true);
+    assert_eq!((held(), found(1)), (1, 0));
+    // Who follows is shown all from then on.
+    let mut reader = fixture.follow();
+    let before = reader.position();
+    assert_eq!((found(3), reader.take().unwrap().changes().len()), (3, 3));
+    assert_eq!((reader.position(), fixture.feed.head()), (before + 3, before + 3));
+}
+
+#[test]
 fn what_is_in_no_history_is_looked_for_in_parts() {
     let fixture = Fixture::new(10, 10_000);
     let _reader = fixture.follow();

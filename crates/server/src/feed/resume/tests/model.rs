@@ -335,7 +335,7 @@ impl World {
             }
         }
         let removal = (kind == ChangeKind::Removal).then_some(RemovalReason::Forgotten);
-        self.feed.add(change.snapshot(), previous, kind == ChangeKind::Logged, removal);
+        self.feed.add(|| change.snapshot(), previous, kind == ChangeKind::Logged, removal);
         for client in &mut self.clients {
             // What is in no history need not be shown if it says nothing new.
             if client.id.is_some() && (kind != ChangeKind::Unlogged || previous != Some(status)) {
