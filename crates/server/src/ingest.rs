@@ -280,8 +280,7 @@ impl Ingest {
             self.expired.update(|expired| expired + 1);
             return Applied::Known;
         }
-        let entry = event.clone();
-        let applied = locked.apply_then(event, arrival, |record, applied| {
+        let applied = locked.apply_then(event, arrival, |record, applied, event| {
             // First the history, then the feed: what has been published is on its way into the history.
             // Whether a replayed message is news cannot be told of a device of which not all is held.
             let (is_whole, is_populated) = (record.reception.is_whole(), self.feed.is_populated());
@@ -291,7 +290,7 @@ impl Ingest {
                 && is_event(arrival.provenance, applied, is_populated)
                 && self.events.add(HistoryEvent {
                     is_first_seen: is_populated && is_whole && is_new(applied),
-                    ..HistoryEvent::of(record.device(), entry, arrival.at)
+                    ..HistoryEvent::of(record.device(), event.clone(), arrival.at)
                 });
             self.publish(record, applied, in_history);
         });

@@ -178,7 +178,7 @@ impl DeviceRegistry {
         arrival: Arrival,
         then: impl FnOnce(&Record<'_>, Applied),
     ) -> Applied {
-        self.lock(device).apply_then(event, arrival, then)
+        self.lock(device).apply_then(event, arrival, |record, applied, _event| then(record, applied))
     }
 
     /// Notes a message that repeats the state of a device: only its time of receipt and provenance change. If that ends a

@@ -66,12 +66,12 @@ impl LockedDevice<'_> {
         Self { address_and_cause: Cell::new(Some(address_and_cause)), ..self }
     }
 
-    /// Takes one event about it into account as [`DeviceRegistry::apply_then`] does.
+    /// Takes one event about it into account as [`DeviceRegistry::apply_then`] does, and shows that, too.
     pub fn apply_then(
         &self,
         event: PresenceEvent,
         arrival: Arrival,
-        then: impl FnOnce(&Record<'_>, Applied),
+        then: impl FnOnce(&Record<'_>, Applied, &PresenceEvent),
     ) -> Applied {
         let (registry, address_and_cause) = (self.registry, self.address_and_cause.take());
         if event.kind == EventKind::FailedLogin {
@@ -89,13 +89,15 @@ impl LockedDevice<'_> {
         let live = is_live.then(|| SessionEvent::of(&event, message.as_ref(), &registry.sources));
         self.message.set(message);
         let applied = self.change(arrival, |place, record| {
+            // The state of a device of which nothing was known consists of the event, which is so for all of a population.
+            let copy = record.state.resolve().is_some().then(|| event.clone());
             let applied = registry.apply_to(place, record, event, arrival);
             if let Some(event) = live
                 && applied != Applied::Known
             {
                 registry.count_session(record.device_type, event);
             }
-            then(record, applied);
+            then(record, applied, copy.as_ref().unwrap_or_else(|| record.resolve().event));
             applied
         });
         if let Some(event) = live
