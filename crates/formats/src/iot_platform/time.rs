@@ -3,17 +3,24 @@
 
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
+use presence::time_text::TimeText;
 
 /// No form that is understood is longer.
 pub const TEXT_MAX_BYTES: usize = 48;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
+const NANOS_PER_MILLI: i128 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Nanoseconds since 1970 of a date with its time of day, or of a count since 1970.
 pub fn nanos(text: &str) -> Option<i128> {
     if text.len() > TEXT_MAX_BYTES {
         return None;
+    }
+    // As the platform writes it.
+    let millis = text.as_bytes().try_into().ok().and_then(TimeText::millis_of);
+    if let Some(millis) = millis {
+        return Some(i128::from(millis) * NANOS_PER_MILLI);
     }
     calendar(text.as_bytes()).or_else(|| count(text))
 }
@@ -140,5 +147,23 @@ impl<'a> TimeReader<'a> {
         }
         let seconds = i64::from(hours * 3_600 + minutes * 60);
         Some(if is_west { -seconds } else { seconds })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_the_platform_writes_is_read_as_any_other_form(
+            year in 1960u32..2600, month in 0u32..14, day in 0u32..33,
+            hour in 0u32..26, minute in 0u32..62, second in 0u32..62, millis in 0u32..1_000,
+        ) {
+            let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+            prop_assert_eq!(nanos(&text), calendar(text.as_bytes()), "{}", text);
+        }
     }
 }
