@@ -25,17 +25,16 @@ impl Device<'_> {
     /// Whether a topic can name it with a level for the type and a level for the id.
     pub fn fits_topic_levels(&self) -> bool {
         let is_special = |byte| matches!(byte, b'/' | b'+' | b'#');
-        self.is_possible() && ![self.device_type, self.id].iter().any(|level| level.bytes().any(is_special))
+        // Without an early end, here and below, so that many bytes are looked at in one go.
+        let has_special = |level: &str| level.bytes().fold(false, |found, byte| found | is_special(byte));
+        self.is_possible() && !has_special(self.device_type) && !has_special(self.id)
     }
 }
 
-/// Whether there is a control character in it. Most names are ASCII, whose characters are bytes.
+/// Whether there is a control character in it. Most names are of printable ASCII characters.
 fn has_control(level: &str) -> bool {
-    if level.is_ascii() {
-        level.bytes().any(|byte| byte.is_ascii_control())
-    } else {
-        level.chars().any(char::is_control)
-    }
+    let is_plain = level.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+    !is_plain && level.chars().any(char::is_control)
 }
 
 /// A device's whole name. Ordered by type, then id.

@@ -129,7 +129,8 @@ impl<T> FieldReading<T> {
 pub fn text(value: Option<&str>) -> Option<Cow<'_, str>> {
     let json = value?;
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
+    // Without an early end, so that many bytes are looked at in one go.
+    if inner.bytes().fold(false, |found, byte| found | (byte == b'\\')) {
         serde_json::from_str(json).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))

@@ -95,18 +95,21 @@ pub fn type_in_topic(topic: &[u8]) -> Option<&str> {
 /// The device that a topic names, none for an application's topic (its type is empty).
 fn topic_device(topic: &[u8]) -> Result<Option<Device<'_>>, Undecodable> {
     let topic = std::str::from_utf8(topic).map_err(|_| Undecodable::ForeignTopic)?;
-    let mut levels = topic.split('/');
-    let mut next = || levels.next().unwrap_or_default();
-    let (root, type_word, device_type, id_word, id, mon) = (next(), next(), next(), next(), next(), next());
-    let ours = root == "iot-2" && type_word == "type" && id_word == "id" && mon == "mon";
-    if !ours || id.is_empty() || levels.next().is_some() {
-        return Err(Undecodable::ForeignTopic);
-    }
+    let names = topic.strip_prefix("iot-2/type/").and_then(|names| names.strip_suffix("/mon"));
+    let (device_type, id) = names.and_then(|names| divide(names, b'/')).ok_or(Undecodable::ForeignTopic)?;
+    let id = id.strip_prefix("id/").filter(|id| !id.is_empty() && divide(id, b'/').is_none());
+    let id = id.ok_or(Undecodable::ForeignTopic)?;
     if device_type.is_empty() {
         return Ok(None);
     }
     let device = Device { device_type, id };
     if device.fits_topic_levels() { Ok(Some(device)) } else { Err(Undecodable::ImpossibleName) }
+}
+
+/// What is before and behind the first of these ASCII characters. In short texts byte after byte is found sooner than with `memchr`.
+fn divide(text: &str, at: u8) -> Option<(&str, &str)> {
+    let position = text.bytes().position(|byte| byte == at)?;
+    Some((&text[..position], &text[position + 1..]))
 }
 
 fn decode_payload<'a>(device: Device<'a>, payload: &'a [u8]) -> PlatformMessage<'a> {
@@ -256,14 +259,11 @@ fn kept(json: &str, flaws: &mut Vec<Flaw>) -> Payload {
 
 /// A device's client id is `d:{org}:{type}:{id}`, a gateway's `g:{org}:{type}:{id}`.
 fn compare_client_id(device: Device<'_>, client_id: Option<&str>) -> ClientIdMatch {
-    let Some(client_id) = client_id else { return ClientIdMatch::Absent };
-    let mut parts = client_id.splitn(4, ':');
-    let (class, _org, device_type, id) = (parts.next(), parts.next(), parts.next(), parts.next());
-    match (class, device_type, id) {
-        (Some("d" | "g"), Some(device_type), Some(id)) if (Device { device_type, id }) == device => {
-            ClientIdMatch::Matching
-        }
-        (Some("d" | "g"), Some(_), Some(_)) => ClientIdMatch::Foreign,
-        _ => ClientIdMatch::Absent,
+    let behind_class = client_id.and_then(|id| id.strip_prefix("d:").or_else(|| id.strip_prefix("g:")));
+    let behind_org = behind_class.and_then(|names| divide(names, b':'));
+    match behind_org.and_then(|(_org, names)| divide(names, b':')) {
+        Some((device_type, id)) if (Device { device_type, id }) == device => ClientIdMatch::Matching,
+        Some(_) => ClientIdMatch::Foreign,
+        None => ClientIdMatch::Absent,
     }
 }
