@@ -31,7 +31,7 @@ pub struct Payload(Box<[u8]>);
 impl Payload {
     /// Packs any bytes.
     pub fn pack(bytes: &[u8]) -> Self {
-        Self(pack::pack(bytes).as_slice().into())
+        pack::with_packed(bytes, |packed| Self(packed.into()))
     }
 
     /// Packs the bytes of a message of another source than the IoT platform, whose messages name none. A name has at most

@@ -1,5 +1,6 @@
 //! Text to operations. Every value is checked to come back as it was written before it becomes an operation.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::{SourceMessage, dictionary, op, unpack};
@@ -11,11 +12,22 @@ const COPIED_MAX_BYTES: usize = 128;
 /// A packed Disconnect of the platform with some room.
 pub const PACKED_CAPACITY: usize = 96;
 
-/// The operations that stand for `text`.
-pub fn pack(text: &[u8]) -> Vec<u8> {
-    let mut packer = Packer::with_capacity(PACKED_CAPACITY);
+/// What a thread keeps to pack into, so that packing allocates only what is kept.
+const SCRATCH_MAX_BYTES: usize = 4_096;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Shows the operations that stand for `text`.
+pub fn with_packed<T>(text: &[u8], show: impl FnOnce(&[u8]) -> T) -> T {
+    let mut packer = Packer::into(SCRATCH.take());
     packer.text(text);
-    packer.packed
+    let shown = show(&packer.packed);
+    packer.packed.clear();
+    packer.packed.shrink_to(SCRATCH_MAX_BYTES);
+    SCRATCH.set(packer.packed);
+    shown
 }
 
 /// The shortest value that is packed behind a key that is no piece: a shorter one takes less room in the literal around it.
@@ -82,7 +94,12 @@ pub struct Packer {
 
 impl Packer {
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { packed: Vec::with_capacity(capacity), literal_start: 0, last_literal: None, last_time: None }
+        Self::into(Vec::with_capacity(capacity))
+    }
+
+    /// Packs into a buffer that is empty.
+    fn into(packed: Vec<u8>) -> Self {
+        Self { packed, literal_start: 0, last_literal: None, last_time: None }
     }
 
     pub fn text(&mut self, text: &[u8]) {

@@ -4,6 +4,8 @@
 //! Most states consist of one event, which begins or ends a session: its payload is what remains behind its head, without what
 //! its [`Skeletons`] say. The events of any other state stand one behind the other, each payload with its length before it.
 
+use std::cell::Cell;
+
 use presence::payload::Payload;
 use presence::payload::skeleton::{Beside, Skeletons};
 use presence::{Device, DeviceState, EventKind, Moment, PresenceEvent};
@@ -17,13 +19,17 @@ const KIND: u8 = 0x07;
 
 const NANOS_PER_MS: i64 = 1_000_000;
 
-/// Room for the heads of most bodies, so that packing grows the buffer at most once.
-const HEAD_CAPACITY: usize = 32;
+/// What a thread keeps to pack into, so that packing allocates only what is kept.
+const SCRATCH_MAX_BYTES: usize = 4_096;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The body of a device in this state.
 pub fn pack(device: Device<'_>, state: &DeviceState, skeletons: &Skeletons) -> Box<[u8]> {
     let id = device.id;
-    let mut body = Vec::with_capacity(HEAD_CAPACITY + id.len() + state.payload_bytes());
+    let mut body = SCRATCH.take();
     put_varint(&mut body, id.len() as u64);
     body.extend_from_slice(id.as_bytes());
     if let Some(event) = state.only_session() {
@@ -37,7 +43,11 @@ pub fn pack(device: Device<'_>, state: &DeviceState, skeletons: &Skeletons) -> B
             body.extend_from_slice(event.payload.packed());
         }
     }
-    body.into_boxed_slice()
+    let packed = body.as_slice().into();
+    body.clear();
+    body.shrink_to(SCRATCH_MAX_BYTES);
+    SCRATCH.set(body);
+    packed
 }
 
 /// The id in a body.
