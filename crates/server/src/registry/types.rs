@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::counts::Counts;
 use super::index::TypeIndex;
@@ -41,6 +41,8 @@ pub(super) struct TypeDirectory {
     /// Those of all types.
     skeletons: Arc<Skeletons>,
     table: RwLock<TypeTable>,
+    /// The one that was asked for last by who adds a device: a broker sends type after type.
+    last: Mutex<Option<Arc<DeviceType>>>,
     /// The devices of all types beyond [`MERGED_TYPES_MAX`], by type and id.
     pub further: RwLock<TypeIndex>,
 }
@@ -181,7 +183,8 @@ impl TypeDirectory {
     /// At most so many types have an order by time of their own.
     pub fn merging(merged_max: usize) -> Self {
         let table = TypeTable { by_name: BTreeMap::new(), merged: BTreeMap::new(), merged_max };
-        Self { skeletons: Arc::default(), table: RwLock::new(table), further: RwLock::default() }
+        let (skeletons, last, further) = (Arc::default(), Mutex::default(), RwLock::default());
+        Self { skeletons, table: RwLock::new(table), last, further }
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<DeviceType>> {
@@ -194,9 +197,15 @@ impl TypeDirectory {
 
     /// The one copy of this type's name and totals.
     pub fn find_or_add(&self, name: &str) -> Arc<DeviceType> {
-        if let Some(found) = self.get(name) {
-            return found;
-        }
+        let last = self.last.lock().as_ref().filter(|last| *last.name == *name).map(Arc::clone);
+        last.unwrap_or_else(|| {
+            let found = self.get(name).unwrap_or_else(|| self.add(name));
+            *self.last.lock() = Some(Arc::clone(&found));
+            found
+        })
+    }
+
+    fn add(&self, name: &str) -> Arc<DeviceType> {
         let mut table = self.table.write();
         if let Some(found) = table.by_name.get(name) {
             return Arc::clone(found);
@@ -217,6 +226,8 @@ impl TypeDirectory {
         if table.by_name.len() <= EMPTY_TYPES_MAX {
             return;
         }
+        // Nobody takes it from there afterwards who did not have it before.
+        self.last.lock().take();
         let Some(device_type) = table.by_name.get(name) else { return };
         let references = 1 + usize::from(device_type.time_order == TimeOrder::Own);
         // Each record holds its type, and so does a writer that is about to add one.
