@@ -216,14 +216,14 @@ impl Feed {
         removal: Option<RemovalReason>,
     ) {
         // Before the lock of the buffer is taken, for which readers wait.
-        let (watermark, is_populated) = (self.watermark_of_next(), self.is_populated());
+        let is_populated = self.is_populated();
         let followed = self.followers.load(Ordering::SeqCst) > 0;
         let most = self.settings.stream_lag_max as usize;
         let most = if followed { most } else { most.min(UNFOLLOWED_MAX) };
         // Of a population, more than is held is found within milliseconds, so that no stream could go on with what is held.
         let is_one_of_many =
             !followed && !is_populated && previous.is_none() && !in_history && self.head() >= most as u64;
-        let early = (!is_one_of_many).then(&snapshot);
+        let early = (!is_one_of_many).then(|| (snapshot(), self.watermark_of_next()));
         let mut buffer = self.buffer.write();
         let sequence = buffer.next();
         // Under the lock of the buffer, so that it never goes back: decoder and writer publish.
@@ -231,9 +231,10 @@ impl Feed {
         // A reader is counted before it looks at the head, so either it sees this change or is seen here.
         let is_left_out = is_one_of_many && self.followers.load(Ordering::SeqCst) == 0 && buffer.leave_out();
         if !is_left_out {
+            let (snapshot, watermark) = early.unwrap_or_else(|| (snapshot(), None));
             let change = Change {
                 sequence,
-                snapshot: early.unwrap_or_else(&snapshot),
+                snapshot,
                 previous,
                 removal,
                 in_history,
