@@ -19,6 +19,8 @@ const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disab
      --user-data-dir=\"$0\" \"$@\" about:blank 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1";
 /// Ends each message on the pipe.
 const END: u8 = 0;
+/// What the browser answers if the page was replaced before the script had ended.
+const NAVIGATED: &str = "Inspected target navigated or closed";
 
 /// The bit of the shift key in the protocol.
 const SHIFT: u32 = 8;
@@ -110,6 +112,10 @@ impl Browser {
 
     /// Asks the browser for something and waits for its answer.
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.ask(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn ask(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.sent += 1;
         let mut message = json!({"id": self.sent, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -122,8 +128,8 @@ impl Browser {
             let message = self.messages.recv_timeout(PATIENCE);
             let message = message.unwrap_or_else(|_| panic!("no answer to {method}"));
             if message["id"] == self.sent {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                let error = &message["error"];
+                return if error.is_null() { Ok(message["result"].clone()) } else { Err(error.clone()) };
             }
             self.note(&message);
         }
@@ -175,15 +181,24 @@ impl Browser {
 
     /// What a script gives; a promise is waited for.
     pub fn evaluate(&mut self, script: &str) -> Value {
+        self.evaluated(script).unwrap_or_else(|error| panic!("{error}\nof {script}"))
+    }
+
+    fn evaluated(&mut self, script: &str) -> Result<Value, Value> {
         let asked = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
-        let answer = self.call("Runtime.evaluate", asked);
+        let answer = self.ask("Runtime.evaluate", asked)?;
         assert!(answer["exceptionDetails"].is_null(), "{answer}\nof {script}");
-        answer["result"]["value"].clone()
+        Ok(answer["result"]["value"].clone())
     }
 
     /// Waits until a script gives `true`.
     pub fn wait_until(&mut self, what: &str, condition: &str) {
-        let held = poll(PATIENCE, || (self.evaluate(condition) == true).then_some(()));
+        let held = poll(PATIENCE, || match self.evaluated(condition) {
+            Ok(value) => (value == true).then_some(()),
+            // Another page takes its place just now, which is asked next.
+            Err(error) if error["message"] == NAVIGATED => None,
+            Err(error) => panic!("{error}\nof {condition}"),
+        });
         if held.is_none() {
             panic!("waited {PATIENCE:?} in vain until {what}; the page:\n{}", self.text());
         }
