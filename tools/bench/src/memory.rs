@@ -105,10 +105,7 @@ fn resident_after_events(
 
 /// What the service takes once that hardly changes.
 fn settled(service: &Service) -> Outcome<Resident> {
-    until("everything to be written", WRITE_BOUND, || {
-        let devices = service.metric("devstatus_store_devices_waiting")?;
-        Ok(devices == 0 && service.metric("devstatus_store_events_waiting")? == 0)
-    })?;
+    until("everything to be written", WRITE_BOUND, || service.is_all_written())?;
     let deadline = Instant::now() + SETTLE_BOUND;
     loop {
         let before = service.process.resident_bytes()?;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::http::Client;
+use crate::messages;
 use crate::process::{POLL_INTERVAL, Process, pause, until};
 use crate::{Outcome, Size};
 
@@ -22,6 +23,8 @@ const START_BOUND: Duration = Duration::from_secs(120);
 pub const POPULATION_BOUND: Duration = Duration::from_secs(600);
 /// It is asked for its devices at least so often.
 const POLL_MAX: Duration = Duration::from_millis(200);
+/// So many devices are asked for after changes, and their answers compared with what was published last.
+const CHECKED: u32 = 500;
 /// What the log says before the address.
 const LISTENING: &str = "listening on ";
 
@@ -158,6 +161,20 @@ impl Service {
         } else {
             Err(format!("{path} is answered {} {}, not {message}", answer.status, answer.body).into())
         }
+    }
+
+    /// Asks for some devices all over the fleet, and fails unless each answer is the change of this step.
+    pub fn check_changes(&self, devices: u32, step: u32) -> Outcome<()> {
+        for device in (0..devices).step_by((devices / CHECKED).max(1) as usize) {
+            self.check_answer(&messages::path(device), &messages::change(device, step).payload)?;
+        }
+        Ok(())
+    }
+
+    /// Whether no device and no event waits for the store.
+    pub fn is_all_written(&self) -> Outcome<bool> {
+        let devices = self.metric("devstatus_store_devices_waiting")?;
+        Ok(devices == 0 && self.metric("devstatus_store_events_waiting")? == 0)
     }
 
     /// The value of a metric without labels.

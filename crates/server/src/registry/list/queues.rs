@@ -19,9 +19,9 @@ pub(super) struct ByTime {
     /// Fronts whose first device is not known.
     open: Vec<usize>,
     /// What the list goes on with, in its order. Their records are fetched together.
-    chosen: Vec<Chosen>,
+    candidates: Vec<Candidate>,
     /// The device that was found last.
-    last: Option<Chosen>,
+    last: Option<Candidate>,
     /// Devices that are taken of an order at once.
     at_once: usize,
 }
@@ -50,7 +50,7 @@ struct FrontFirst {
 }
 
 /// A device that its front has given to the list.
-struct Chosen {
+struct Candidate {
     /// The number of the front.
     front: usize,
     entry: IndexEntry,
@@ -93,7 +93,7 @@ impl ByTime {
     /// Makes it go on behind the last device but one that was found: the last one has only told that any follow.
     pub fn put_last_back(&mut self) {
         self.fronts.iter_mut().for_each(|front| front.shown = None);
-        if let Some(Chosen { front, entry, removals }) = self.last.take() {
+        if let Some(Candidate { front, entry, removals }) = self.last.take() {
             let front = &mut self.fronts[front];
             if front.removals == removals {
                 front.waiting.push_front(entry);
@@ -146,46 +146,46 @@ impl ByTime {
             }
             return Progress::Costs(cost);
         }
-        if self.chosen.len() < FETCHED_TOGETHER.min(want - found.len()) {
+        if self.candidates.len() < FETCHED_TOGETHER.min(want - found.len()) {
             let first = if query.sort.descending { self.firsts.pop_last() } else { self.firsts.pop_first() };
             if let Some(FrontFirst { front, .. }) = first {
                 let Front { waiting, removals, .. } = &mut self.fronts[front];
                 let removals = *removals;
-                self.chosen.extend(waiting.pop_front().map(|entry| Chosen { front, entry, removals }));
+                self.candidates.extend(waiting.pop_front().map(|entry| Candidate { front, entry, removals }));
                 self.open.push(front);
                 return Progress::Costs(0);
             }
         }
-        if self.chosen.is_empty() {
+        if self.candidates.is_empty() {
             return Progress::Done;
         }
-        let cost = self.chosen.len() * RECORD_COST;
-        if let Err(OrderChanged) = self.find_chosen(registry, query, found) {
+        let cost = self.candidates.len() * RECORD_COST;
+        if let Err(OrderChanged) = self.find_candidates(registry, query, found) {
             self.restart(found);
         }
         Progress::Costs(cost)
     }
 
-    /// Looks at the devices that are chosen. Those that still fit are found.
-    fn find_chosen(
+    /// Looks at the candidates. Those that still fit are found.
+    fn find_candidates(
         &mut self,
         registry: &DeviceRegistry,
         query: &Query,
         found: &mut Vec<ListedDevice>,
     ) -> Result<(), OrderChanged> {
-        registry.prefetch_records(self.chosen.iter().map(|chosen| &chosen.entry));
-        for chosen in self.chosen.drain(..) {
-            let front = &mut self.fronts[chosen.front];
+        registry.prefetch_records(self.candidates.iter().map(|candidate| &candidate.entry));
+        for candidate in self.candidates.drain(..) {
+            let front = &mut self.fronts[candidate.front];
             let index = front.order.index(registry).read();
-            if index.removals() != chosen.removals {
+            if index.removals() != candidate.removals {
                 return Err(OrderChanged);
             }
             // Nothing is taken out while the order is locked, so the place is still that of the device which was found there.
-            if let Some(device) = registry.found(query, &chosen.entry) {
+            if let Some(device) = registry.found(query, &candidate.entry) {
                 front.shown = Some(found.len());
                 found.push(device);
                 drop(index);
-                self.last = Some(chosen);
+                self.last = Some(candidate);
             }
         }
         Ok(())
@@ -194,7 +194,7 @@ impl ByTime {
     /// Begins again behind what is shown.
     fn restart(&mut self, found: &[ListedDevice]) {
         self.firsts.clear();
-        self.chosen.clear();
+        self.candidates.clear();
         self.open = (0..self.fronts.len()).collect();
         self.fronts.iter_mut().for_each(|front| front.restart(found));
     }
